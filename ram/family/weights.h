@@ -1,0 +1,29 @@
+#pragma once
+
+// Reading the weights of a catalog tensor: any view, any source encoding, a bounded number of rows
+// at a time.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ram/base/result.h"
+#include "ram/checkpoint/checkpoint.h"
+#include "ram/family/catalog.h"
+
+namespace ram {
+
+// Reads rows [first_row, first_row + num_rows) of view `view` of a bound tensor as `tensor.dtype`
+// (exact where the source has that precision; F32 and decoded FP8 are rounded to nearest even) into
+// `out` [num_rows * cols * element size]. Scratch memory: at most a few MiB beyond `out`.
+// Thread-safe; keeps no state. kCorrupt or kIo from the file.
+Status ReadRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
+                uint64_t first_row, uint64_t num_rows, std::span<uint8_t> out);
+
+// The codes and E8M0 scales of MXFP4 rows as MLX stores them: codes [num_rows * cols / 2] low
+// nibble first, scales [num_rows * cols / 32]. Only for encoding kMxfp4.
+Status ReadMxfp4Rows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
+                     uint64_t first_row, uint64_t num_rows, std::span<uint8_t> codes,
+                     std::span<uint8_t> scales);
+
+}  // namespace ram
