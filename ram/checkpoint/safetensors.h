@@ -25,6 +25,8 @@ struct TensorInfo {
   size_t shard = 0;    // Index into Checkpoint::shards(); 0 for a single file.
 };
 
+// Cannot overflow for a tensor that was read from a header, nor can the product of any of its
+// dimensions.
 uint64_t NumElements(const TensorInfo& tensor);
 // "[128, 768, 2048]".
 std::string ShapeText(const std::vector<uint64_t>& shape);
@@ -45,15 +47,15 @@ enum class Strictness : uint8_t {
 Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file,
                                                 Strictness strictness = Strictness::kStrict);
 
-// The same for header text in memory; `file_bytes` is the size of the whole file and `where` its
-// name in messages. What the fuzz target runs.
+// The same for header text in memory; `file_bytes` is the size of the whole file (at least the 8
+// bytes of the length and the text) and `where` its name in messages. What the fuzz target runs.
 Result<SafetensorsHeader> ParseSafetensorsHeader(std::string_view text, uint64_t file_bytes,
                                                  std::string_view where, Strictness strictness);
 
 // A file to be written: tensors in the order given, data without gaps, header padded with spaces so
 // that the data starts at a multiple of 64.
 struct TensorSpec {
-  std::string name;
+  std::string name;  // UTF-8.
   Dtype dtype;
   std::vector<uint64_t> shape;
 };
