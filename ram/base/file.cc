@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,6 +72,30 @@ Result<File> File::CreateNew(const std::filesystem::path& path) {
   return File(descriptor, 0, path);
 }
 
+Result<File> File::CreateUnnamed(const std::filesystem::path& directory) {
+#if defined(O_TMPFILE)
+  const int descriptor = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
+  if (descriptor >= 0) return File(descriptor, 0, directory / "(unnamed)");
+  if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT) {
+    return SystemError(directory, "create a file in it", errno);
+  }
+#endif
+  return Error{ErrorCode::kUnsupported,
+               fmt::format("{}: no unnamed files on this file system", directory.string())};
+}
+
+Result<File> File::OpenOrCreate(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor < 0) return SystemError(path, "open", errno);
+  struct stat status = {};
+  if (::fstat(descriptor, &status) != 0) {
+    const int number = errno;
+    ::close(descriptor);
+    return SystemError(path, "read its size", number);
+  }
+  return File(descriptor, static_cast<uint64_t>(status.st_size), path);
+}
+
 Status File::ReadAt(uint64_t offset, std::span<uint8_t> into) const {
   size_t done = 0;
   while (done < into.size()) {
@@ -117,6 +142,21 @@ Status File::Sync() const {
   if (::fsync(descriptor_) != 0) return SystemError(path_, "write it to the disk", errno);
   return Done{};
 }
+
+Status File::LinkAs(const std::filesystem::path& path) {
+#if defined(O_TMPFILE)
+  const std::string source = fmt::format("/proc/self/fd/{}", descriptor_);
+  if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    path_ = path;
+    return Done{};
+  }
+#else
+  errno = ENOTSUP;
+#endif
+  return SystemError(path, "name it", errno);
+}
+
+bool File::TryLock() const { return ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0; }
 
 void File::AdviseSequential() const {
 #if defined(POSIX_FADV_SEQUENTIAL)

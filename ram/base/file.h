@@ -19,6 +19,12 @@ class File {
   static Result<File> OpenForReading(const std::filesystem::path& path);
   // Creates a file that must not exist yet.
   static Result<File> CreateNew(const std::filesystem::path& path);
+  // Creates a file that has no name until LinkAs gives it one, so that nothing is left behind if
+  // the program dies. On the file system of `directory`; kUnsupported where the system cannot do
+  // it.
+  static Result<File> CreateUnnamed(const std::filesystem::path& directory);
+  // For reading and writing; created if it is not there.
+  static Result<File> OpenOrCreate(const std::filesystem::path& path);
 
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
@@ -38,6 +44,10 @@ class File {
   Status Reserve(uint64_t bytes) const;
   // Forces the contents to the disk.
   Status Sync() const;
+  // Names a file made by CreateUnnamed; `path` must not exist.
+  Status LinkAs(const std::filesystem::path& path);
+  // Takes the file for this process until it is closed. False if another one has it.
+  bool TryLock() const;
   // Hints for the page cache; errors do not matter.
   void AdviseSequential() const;
 
