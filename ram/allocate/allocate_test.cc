@@ -460,8 +460,8 @@ std::vector<Item> MakeModel(size_t num_items, uint64_t seed) {
     const uint64_t weights = 65536 * random.Between(4, 64);
     const uint64_t error = random.Between(1, 1000) * random.Between(1'000'000, 100'000'000);
     int choice = 0;
-    for (const uint64_t bits : {2, 3, 4, 5, 6, 8}) {
-      for (const uint64_t group : {32, 64, 128}) {
+    for (const uint64_t bits : {2u, 3u, 4u, 5u, 6u, 8u}) {
+      for (const uint64_t group : {32u, 64u, 128u}) {
         const uint64_t cost = (error * (16 + group / 8) / 32) >> (2 * bits - 4);
         items[i].options.push_back({weights * bits / 8 + weights / group * 4,
                                     static_cast<Cost>(cost - random.Below(cost / 16 + 1)),

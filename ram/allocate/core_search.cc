@@ -1,8 +1,9 @@
 #include "ram/allocate/core_search.h"
 
 #include <algorithm>
-#include <limits>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace ram {
 namespace {

@@ -12,8 +12,9 @@
 // not dominated; a state is dropped when even the cheapest way to finish cannot beat the best plan.
 //
 // Arithmetic: all whole numbers. num, den, bytes of a plan and differences of cost of one item are
-// below 2^63. Hence gap <= num * slack < 2^126, and as `reduced` of a move, a state and a rest stay
-// within the gap, a sum of two of them is below 2^127.
+// below 2^63, so `reduced` of any option is below 2^127. The gap is at most num * slack < 2^126,
+// and as the `reduced` of a kept move, of a state and of a rest are within it, their sums fit as
+// well.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,8 +1,6 @@
 // The hull of every item and the order of all hull increments: the budget curve.
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "fmt/format.h"
 #include "ram/allocate/allocate.h"

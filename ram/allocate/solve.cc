@@ -11,7 +11,7 @@
 namespace ram {
 namespace {
 
-// A first, narrow search finds a nearly optimal plan: the exact search then drops more. On 338
+// A first, narrow search finds a nearly optimal plan, so that the exact one drops more. On 338
 // stacked and 20,000 single tensors widths of 16 to 512 differ by less than the noise of a shared
 // machine.
 constexpr size_t kDiveWidth = 128;
