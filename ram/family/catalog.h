@@ -97,7 +97,9 @@ struct CatalogTensor {
   uint64_t rows = 1;
   uint64_t cols = 1;
   std::vector<SourceView> views;
-  bool add_one = false;  // Stored value = bf16(bf16(w) + 1): norms of qwen3_next and qwen3_5.
+  // Stored value = w + 1, rounded to the precision of the source and then to `dtype` (the order of
+  // mlx-lm): norms of qwen3_next and qwen3_5.
+  bool add_one = false;
 
   // Known after binding:
   Encoding encoding = Encoding::kPlain;
@@ -126,7 +128,8 @@ struct StateSize {
   uint64_t window_cache_elements_per_token = 0;  // Over all layers with a sliding window ...
   uint64_t window_tokens = 0;                    // ... which keep at most this many tokens.
   uint64_t recurrent_bytes = 0;                  // Per sequence, whatever the context.
-  uint64_t latent_elements_per_token = 0;  // Part of cache_elements_per_token that is MLA latents.
+  // Part of cache_elements_per_token that is MLA latents and their rotary keys.
+  uint64_t latent_elements_per_token = 0;
 };
 
 struct Catalog {
@@ -139,6 +142,7 @@ struct Catalog {
   uint64_t vocabulary = 0;
   uint64_t max_context = 0;  // 0: not stated.
   bool tied = false;
+  Dtype dtype = Dtype::kBF16;  // Of all tensors except kVector32.
   StateSize state;
   std::vector<std::string> notes;  // Things to tell the user, e.g. defaults that were assumed.
 
