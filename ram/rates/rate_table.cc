@@ -118,6 +118,13 @@ void AppendModule(std::string& out, const ModuleRates& module) {
                                         : std::string("null");
     });
   }
+  const auto is_priced = [](const ChoiceRate& rate) { return rate.priced_by.has_value(); };
+  if (std::ranges::any_of(module.choices, is_priced)) {
+    out += ", ";
+    AppendArray(out, "priced_by", module.choices, [](const ChoiceRate& rate) {
+      return rate.priced_by ? JsonString(QuantizerName(*rate.priced_by)) : std::string("null");
+    });
+  }
   if (!module.slices.empty()) {
     out += ", \"slices\": [";
     std::string_view separator = "\n";
@@ -200,6 +207,13 @@ class ObjectReader {
     return number;
   }
 
+  Result<Quantizer> QuantizerOf(const Json& value, std::string_view key) const {
+    if (!value.is_string()) return WrongKey(key, "expected the name of a quantizer");
+    const auto quantizer = ParseQuantizer(value.get_ref<const std::string&>());
+    if (!quantizer) return WrongKey(key, quantizer.error().message);
+    return *quantizer;
+  }
+
   Result<std::vector<uint64_t>> Counts(std::string_view key) const {
     RAM_ASSIGN_OR_RETURN(const Json* array, Array(key));
     std::vector<uint64_t> counts;
@@ -266,6 +280,11 @@ Status ReadChoices(const ObjectReader& reader, ModuleRates& module) {
     RAM_ASSIGN_OR_RETURN(rtn, reader.Array("rtn_sum_squares_error", count));
   }
 
+  const Json* priced_by = nullptr;
+  if (reader.Has("priced_by")) {
+    RAM_ASSIGN_OR_RETURN(priced_by, reader.Array("priced_by", count));
+  }
+
   const auto [rows, cols] = RowsAndCols(module);
   size_t next_affine = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -305,6 +324,9 @@ Status ReadChoices(const ObjectReader& reader, ModuleRates& module) {
     if (rtn != nullptr && !(*rtn)[i].is_null()) {
       RAM_ASSIGN_OR_RETURN(rate.rtn_sum_squares_error,
                            reader.MagnitudeOf(&(*rtn)[i], "rtn_sum_squares_error"));
+    }
+    if (priced_by != nullptr && !(*priced_by)[i].is_null()) {
+      RAM_ASSIGN_OR_RETURN(rate.priced_by, reader.QuantizerOf((*priced_by)[i], "priced_by"));
     }
     if (choice->mode != Mode::kAffine && rate.sum_squares_error != 0) {
       return reader.WrongKey(
@@ -354,6 +376,7 @@ Status ReadSlices(const ObjectReader& reader, ModuleRates& module) {
   }
   for (size_t i = 0; i < sums.size(); ++i) {
     const ChoiceRate& rate = module.choices[affine[i]];
+    if (rate.priced_by) continue;  // Priced as a whole, by another quantizer than the slices were.
     if (!IsNear(sums[i], rate.sum_squares_error)) {
       return reader.WrongKey("sum_squares_error",
                              fmt::format("{} for {} is not the sum over the slices, {}",
@@ -389,6 +412,7 @@ Result<ModuleRates> ReadModule(const Json& json, int num_layers, std::string_vie
                                         "weighted_error",
                                         "largest_error",
                                         "rtn_sum_squares_error",
+                                        "priced_by",
                                         "slices"}));
   ModuleRates module;
   RAM_ASSIGN_OR_RETURN(module.name, reader.Name("name"));
@@ -592,10 +616,8 @@ Result<RateTable> ParseRateTable(std::string_view text, std::string_view where) 
   RAM_ASSIGN_OR_RETURN(table.model_type, reader.String("model_type"));
   RAM_ASSIGN_OR_RETURN(table.structure_hash, reader.String("structure_hash"));
   RAM_ASSIGN_OR_RETURN(table.weights_hash, reader.String("weights_hash"));
-  RAM_ASSIGN_OR_RETURN(const std::string quantizer_name, reader.String("quantizer"));
-  const auto quantizer = ParseQuantizer(quantizer_name);
-  if (!quantizer) return reader.WrongKey("quantizer", quantizer.error().message);
-  table.quantizer = *quantizer;
+  RAM_ASSIGN_OR_RETURN(const std::string quantizer, reader.String("quantizer"));
+  RAM_ASSIGN_OR_RETURN(table.quantizer, reader.QuantizerOf(Json(quantizer), "quantizer"));
   RAM_ASSIGN_OR_RETURN(const std::string rounding_name, reader.String("rounding"));
   const auto rounding = ParseRounding(rounding_name);
   if (!rounding) return reader.WrongKey("rounding", rounding.error().message);

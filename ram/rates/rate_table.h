@@ -30,15 +30,16 @@ struct ChoiceRate {
   double weighted_error = 0;  // sum of row weight x column weight x e^2; equal without weights.
   double largest_error = 0;   // max |e|
   // Squared error of plain rounding (Quantizer::kRtn), which the floor is judged by; absent where
-  // it was not measured apart: then it is at most a few percent above sum_squares_error at 8 bits,
-  // and the same at 2 to 4 (docs/measure.md).
+  // it was not measured apart. Against kRtnPlus it is then the same up to 5 bits, about 0.2 dB
+  // worse at 6 and 2 dB at 8 (docs/measure.md): no matter where the floor is far below.
   std::optional<double> rtn_sum_squares_error;
   // The quantizer that sum_squares_error is of, where it was measured again by the one that will
   // write the module; absent: the table's.
   std::optional<Quantizer> priced_by;
 };
 
-// One expert (or head) of a stacked module. The module's figures are the sums over these.
+// One expert (or head) of a stacked module. The module's figures are the sums over these, but for
+// choices that were priced again.
 struct SliceRates {
   std::string hash;  // XXH3-128 of its weights as they are stored in 16 bits.
   double sum_squares = 0;

@@ -232,6 +232,20 @@ TEST(RateTable, SlicesAddUp) {
   EXPECT_NE(ParseError(ToJsonText(table)).find("2 slices do not fit the shape"), std::string::npos);
 }
 
+TEST(RateTable, ChoicesPricedByAnotherQuantizerSaySo) {
+  RateTable table = MakeTable();
+  ChoiceRate& priced = table.modules[1].choices[1];
+  priced.priced_by = Quantizer::kRtn;
+  priced.sum_squares_error *= 1.5;  // No longer the sum over the slices, which were not priced.
+  const std::string text = ToJsonText(table);
+  const auto parsed = ParseRateTable(text, "t.rates.json");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(parsed->modules[1].choices[1].priced_by, Quantizer::kRtn);
+  EXPECT_FALSE(parsed->modules[1].choices[0].priced_by);
+  EXPECT_EQ(ToJsonText(*parsed), text);
+  EXPECT_NE(ParseError(Replaced(text, "\"rtn\"", "\"best\"")), "");
+}
+
 TEST(RateTable, EveryTruncationIsAnError) {
   const std::string text = ToJsonText(MakeTable());
   for (size_t size = 0; size + 1 < text.size(); ++size) {  // Without the newline it is whole.
