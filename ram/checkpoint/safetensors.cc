@@ -378,7 +378,7 @@ Result<SafetensorsHeader> ReadSafetensorsHeader(const File& file, Strictness str
 Result<SafetensorsHeader> ParseSafetensorsHeader(std::string_view text, uint64_t file_bytes,
                                                  std::string_view where, Strictness strictness) {
   const uint64_t data_offset = kLengthBytes + text.size();
-  RAM_CHECK(text.size() <= kMaxHeaderBytes && data_offset <= file_bytes);
+  RAM_CHECK(data_offset <= file_bytes);
   if (const std::string mistake = FindFramingMistake(text); !mistake.empty()) {
     return Corrupt(where, mistake);
   }

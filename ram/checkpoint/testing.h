@@ -3,6 +3,8 @@
 // Test support, for the tests of every room: a directory that goes away, and safetensors files with
 // contents of the test's choice. Nothing here returns an error; what fails stops the test program.
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -44,7 +46,7 @@ class TempDirectory {
 
 // Replaces what is there; makes the directories above it.
 inline void WriteText(const std::filesystem::path& path, std::string_view text) {
-  std::filesystem::create_directories(path.parent_path());
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path());
   std::ofstream stream(path, std::ios::binary | std::ios::trunc);
   stream.write(text.data(), static_cast<std::streamsize>(text.size()));
   stream.close();
