@@ -145,9 +145,9 @@ HWY_INLINE void WithDtype(Dtype dtype, Function function) {
 // ---------------------------------------------------------------------------------------------
 // The range rule.
 
-// t [0, 2^22) to the nearest integer, ties to even: 2^23 has no fraction bits.
+// |t| < 2^22 to the nearest integer, ties to even: around 1.5 * 2^23 there are no fraction bits.
 HWY_INLINE FV RoundHalfToEven(FV t) {
-  const auto magic = hn::Set(F(), 0x1p23f);
+  const auto magic = hn::Set(F(), 0x1.8p23f);
   return hn::Sub(hn::Add(t, magic), magic);
 }
 
