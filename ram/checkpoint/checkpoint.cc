@@ -137,8 +137,11 @@ std::set<std::string> CompleteSeries(const std::vector<std::string>& files) {
 }
 
 // Before any of them is read, so that all that must be fetched is said at once.
-Status CheckShardsArePresent(const fs::path& directory, const std::vector<std::string>& files) {
-  const std::set<std::string> expected = CompleteSeries(files);
+Status CheckShardsArePresent(const fs::path& directory, const std::vector<std::string>& files,
+                             bool has_index) {
+  // An index is the authority: a file that it does not name may have been left out on purpose.
+  const std::set<std::string> expected =
+      has_index ? std::set<std::string>(files.begin(), files.end()) : CompleteSeries(files);
   std::vector<std::string> missing;
   std::vector<std::string> pointers;
   for (const std::string& name : expected) {
@@ -223,7 +226,7 @@ Result<Checkpoint> Checkpoint::Open(const fs::path& directory, Strictness strict
   } else {
     RAM_ASSIGN_OR_RETURN(files, FindShards(directory));
   }
-  RAM_RETURN_IF_ERROR(CheckShardsArePresent(directory, files));
+  RAM_RETURN_IF_ERROR(CheckShardsArePresent(directory, files, index.has_value()));
 
   std::vector<TensorInfo>& tensors = checkpoint.tensors_;
   for (size_t shard = 0; shard < files.size(); ++shard) {
