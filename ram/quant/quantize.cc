@@ -53,9 +53,9 @@ struct Batch {
   HWY_ALIGN uint8_t codes[kBatch];
   HWY_ALIGN float min[kMaxGroups] = {};  // Beyond num_groups: of an earlier batch, or 0.
   HWY_ALIGN float max[kMaxGroups] = {};
-  HWY_ALIGN float rule_scale[kMaxGroups];  // Of the range rule, not rounded yet.
-  HWY_ALIGN float scale[kMaxGroups];       // As stored.
-  HWY_ALIGN float bias[kMaxGroups];        // As stored; the range rule needs no rounding here.
+  HWY_ALIGN float rule_scale[kMaxGroups] = {};  // Of the range rule, not rounded yet.
+  HWY_ALIGN float scale[kMaxGroups] = {};       // As stored.
+  HWY_ALIGN float bias[kMaxGroups] = {};        // As stored; the range rule needs no rounding here.
 };
 
 // Sums of one row.
@@ -385,7 +385,6 @@ Result<StoredError> CheckAndQuantize(const MatrixView& matrix, const QuantizeOpt
                                      const PackedMatrix* out) {
   RAM_RETURN_IF_ERROR(CheckFormat(matrix.dtype, options.choice, matrix.cols));
   RAM_RETURN_IF_ERROR(CheckColumnWeights(options, matrix.cols));
-  if (options.quantizer == Quantizer::kOpt) return Error{ErrorCode::kUnsupported, "opt: not yet"};
   if (out != nullptr) {
     RAM_RETURN_IF_ERROR(CheckStored(out->codes.size(), out->scales.size(), out->biases.size(),
                                     matrix.dtype, options.choice, matrix.rows * matrix.cols));

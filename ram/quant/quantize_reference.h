@@ -1,99 +1,22 @@
 #pragma once
 
 // What quantize.h means, written to be read. Tests and benchmarks compare the vector code with
-// this, bit for bit.
-//
-// All arithmetic is f32, one IEEE operation at a time: correctly rounded division, no fused
-// multiply-add (we compile with -ffp-contract=off).
+// this, bit for bit. Grids and codes are in grid_reference.h, the search of kOpt in
+// opt_reference.h.
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <limits>
 #include <span>
 #include <vector>
 
-#include "ram/base/half.h"
+#include "ram/quant/grid_reference.h"
+#include "ram/quant/opt_reference.h"
 #include "ram/quant/quantize.h"
 
 namespace ram::reference {
-
-// ---------------------------------------------------------------------------------------------
-// Storage types.
-
-inline float LoadWeight(const MatrixView& matrix, size_t index) {
-  if (matrix.dtype == Dtype::kF32) {
-    float value;
-    std::memcpy(&value, matrix.data + 4 * index, 4);
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, matrix.data + 2 * index, 2);
-  return matrix.dtype == Dtype::kBF16 ? FloatFromBf16(bits) : FloatFromF16(bits);
-}
-
-// `value` as it reads after it was stored.
-inline float Stored(float value, Dtype dtype) {
-  if (dtype == Dtype::kF32) return value;
-  return dtype == Dtype::kBF16 ? FloatFromBf16(Bf16FromFloat(value))
-                               : FloatFromF16(F16FromFloat(value));
-}
-
-inline void AppendStored(float value, Dtype dtype, std::vector<uint8_t>& bytes) {
-  const uint32_t bits = dtype == Dtype::kF32    ? std::bit_cast<uint32_t>(value)
-                        : dtype == Dtype::kBF16 ? Bf16FromFloat(value)
-                                                : F16FromFloat(value);
-  for (int i = 0; i < BitsOf(dtype) / 8; ++i) bytes.push_back(static_cast<uint8_t>(bits >> 8 * i));
-}
-
-// ---------------------------------------------------------------------------------------------
-// The grid of a group: decoded value = code * scale + bias.
-
-struct Grid {
-  float scale;
-  float bias;
-};
-
-inline float Round(float x, Rounding rounding) {
-  return rounding == Rounding::kCpu ? std::nearbyint(x) : std::round(x);
-}
-
-// MLX's range rule. The weight of largest magnitude, the edge, gets code 0 and, as the bias, is
-// stored without loss; the scale is chosen so that zero has a code too.
-inline Grid RangeRule(std::span<const float> weights, int bits, Rounding rounding) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const float n = static_cast<float>((1 << bits) - 1);
-  float max = rounding == Rounding::kCpu ? -kInfinity : 0.0f;
-  float min = kInfinity;
-  for (const float w : weights) {
-    max = std::max(max, w);
-    min = std::min(min, w);
-  }
-  const bool low_is_edge = std::fabs(min) > std::fabs(max);
-  const float edge = low_is_edge ? min : max;
-  float scale = std::max((max - min) / n, 1e-7f);
-  if (!low_is_edge) scale = -scale;
-  const float zero_code = Round(edge / scale, rounding);
-  if (zero_code == 0) return {scale, 0.0f};
-  return {edge / zero_code, edge};
-}
-
-// False where f32 overflowed in the range rule: a range above 3.4e38, or a constant above 3.4e31.
-inline bool Usable(const Grid& grid) { return std::isfinite(grid.scale) && grid.scale != 0; }
-
-inline float Code(float weight, const Grid& grid, int bits, Rounding rounding) {
-  const float n = static_cast<float>((1 << bits) - 1);
-  return Round(std::clamp((weight - grid.bias) / grid.scale, 0.0f, n), rounding);
-}
-
-inline float Decode(float code, const Grid& grid) {
-  const float product = code * grid.scale;
-  return product + grid.bias;
-}
 
 // ---------------------------------------------------------------------------------------------
 // Packing.
@@ -143,11 +66,15 @@ struct GroupCodes {
   std::vector<float> codes;
 };
 
-inline GroupCodes QuantizeGroup(std::span<const float> weights, Dtype dtype,
-                                const QuantizeOptions& options) {
+// `columns` are the group's column weights; empty: none.
+inline GroupCodes QuantizeGroup(std::span<const float> weights, std::span<const float> columns,
+                                Dtype dtype, const QuantizeOptions& options) {
   const int bits = options.choice.bits;
   const Grid rule = RangeRule(weights, bits, options.rounding);
   GroupCodes group = {{Stored(rule.scale, dtype), Stored(rule.bias, dtype)}, {}};
+  if (options.quantizer == Quantizer::kOpt) {
+    group.stored = SearchGrid(weights, columns, bits, dtype, rule);
+  }
   const Grid& for_codes = options.quantizer == Quantizer::kRtn ? rule : group.stored;
   for (const float w : weights) group.codes.push_back(Code(w, for_codes, bits, options.rounding));
   return group;
@@ -165,7 +92,10 @@ inline Quantized Quantize(const MatrixView& matrix, const QuantizeOptions& optio
       for (size_t i = 0; i < group_size; ++i) {
         weights.push_back(LoadWeight(matrix, row * matrix.cols + first + i));
       }
-      const GroupCodes group = QuantizeGroup(weights, matrix.dtype, options);
+      const auto columns = options.column_weights.empty()
+                               ? std::span<const float>()
+                               : options.column_weights.subspan(first, group_size);
+      const GroupCodes group = QuantizeGroup(weights, columns, matrix.dtype, options);
       AppendStored(group.stored.scale, matrix.dtype, result.scales);
       AppendStored(group.stored.bias, matrix.dtype, result.biases);
       for (size_t i = 0; i < group_size; ++i) {

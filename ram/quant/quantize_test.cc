@@ -94,6 +94,24 @@ TEST_P(QuantizeTest, MatchesReferenceForEveryChoice) {
   }
 }
 
+// 5, 10 and 20 groups in a row: the search takes 16 at a time.
+TEST_P(QuantizeTest, OptMatchesReference) {
+  for (const Dtype dtype : kDtypes) {
+    const TestMatrix special = SpecialMatrix(dtype, kNumSpecialRows, 128);
+    const TestMatrix normal = NormalMatrix(dtype, 1, 640);
+    std::vector<float> columns;
+    for (size_t i = 0; i < 640; ++i) {  // A group of zeros and a few others.
+      columns.push_back(i < 128 || i % 50 == 0 ? 0.0f : static_cast<float>(RandomUniform(6, i)));
+    }
+    for (const Choice& choice : kAffineChoices) {
+      QuantizeOptions options = {.choice = choice, .quantizer = Quantizer::kOpt};
+      ExpectReference(special.View(), options);
+      options.column_weights = columns;
+      ExpectReference(normal.View(), options);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(EveryTarget, QuantizeTest,
                          testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
                          [](const auto& target) { return hwy::TargetName(target.param); });
