@@ -309,9 +309,11 @@ constexpr KeyDefault kQwen3MoeDefaults[] = {
     {"mlp_only_layers", "[]"},
     {"norm_topk_prob", "false"},
 };
+constexpr std::string_view kNumExperts[] = {"num_experts"};
+constexpr std::string_view kNumLocalExperts[] = {"num_local_experts"};
 constexpr std::string_view kQwen3MoeRequired[] = {
-    "num_key_value_heads", "tie_word_embeddings", "decoder_sparse_step",
-    "mlp_only_layers",     "norm_topk_prob",      "rope_theta",
+    "num_experts",     "num_key_value_heads", "tie_word_embeddings", "decoder_sparse_step",
+    "mlp_only_layers", "norm_topk_prob",      "rope_theta",
 };
 constexpr KeyDefault kMixtralDefaults[] = {
     {"vocab_size", "32000"},     {"hidden_size", "4096"},          {"intermediate_size", "14336"},
@@ -330,8 +332,8 @@ constexpr KeyDefault kLlama4Defaults[] = {
     {"rope_theta", "500000.0"},  {"attention_chunk_size", "8192"},
 };
 constexpr std::string_view kLlama4Required[] = {
-    "attention_bias", "interleave_moe_layer_step", "use_qk_norm", "rope_scaling",
-    "rope_theta",     "attention_chunk_size",
+    "num_local_experts", "attention_bias", "interleave_moe_layer_step", "use_qk_norm",
+    "rope_scaling",      "rope_theta",     "attention_chunk_size",
 };
 constexpr KeyDefault kLlama4Fixed[] = {{"num_experts_per_tok", "1"}};
 
@@ -394,10 +396,12 @@ constexpr KeyDefault kQwen3NextDefaults[] = {
     {"partial_rotary_factor", "0.25"},
 };
 constexpr std::string_view kQwen3NextRequired[] = {
-    "decoder_sparse_step",   "mlp_only_layers",     "rope_theta",
+    "num_experts",           "decoder_sparse_step", "mlp_only_layers",         "rope_theta",
     "partial_rotary_factor", "num_key_value_heads", "full_attention_interval",
 };
 constexpr std::string_view kQwen35Required[] = {"full_attention_interval", "tie_word_embeddings"};
+constexpr std::string_view kQwen35MoeRequired[] = {"full_attention_interval", "tie_word_embeddings",
+                                                   "num_experts"};
 constexpr KeyDefault kQwen35Defaults[] = {
     {"hidden_size", "4096"},
     {"intermediate_size", "14336"},
@@ -508,6 +512,7 @@ constexpr Family kFamilies[] = {
                      .shared_intermediate = "shared_expert_intermediate_size"},
         .defaults = kNotTiedByDefault,
         .fixed = kEveryLayerHasExperts,
+        .required_by_mlx = kNumExperts,
         .keeps_rope_scaling = false,
     },
     {
@@ -545,6 +550,7 @@ constexpr Family kFamilies[] = {
                      .num_experts = "num_local_experts",
                      .intermediate = "intermediate_size"},
         .defaults = kMixtralDefaults,
+        .required_by_mlx = kNumLocalExperts,
     },
     {
         .name = "llama4",
@@ -671,6 +677,7 @@ constexpr Family kFamilies[] = {
                      .num_experts = "num_local_experts",
                      .intermediate = "intermediate_size"},
         .defaults = kGptOssDefaults,
+        .required_by_mlx = kNumLocalExperts,
         .eight_bit_modules = kRouterName,
     },
     {
@@ -724,7 +731,7 @@ constexpr Family kFamilies[] = {
         .fixed = kEveryLayerHasExperts,
         .norms_plus_one = true,
         .drops = kDropVisionAndMtp,
-        .required_by_mlx = kQwen35Required,
+        .required_by_mlx = kQwen35MoeRequired,
         .eight_bit_modules = kGates,
         .reads_rope_parameters = true,
     },
@@ -822,6 +829,7 @@ constexpr Family kFamilies[] = {
                      .intermediate = "intermediate_size"},
         .defaults = kTiedByDefault,
         .fixed = kOlmoeFixed,
+        .required_by_mlx = kNumExperts,
     },
     {
         .name = "phi3",

@@ -17,6 +17,12 @@ constexpr uint64_t kMaxHeads = 65536;
 constexpr uint64_t kMaxSize = uint64_t{1} << 28;
 constexpr uint64_t kMaxContext = uint64_t{1} << 40;
 
+// Names that transformers v5 exchanged when it saved configs again (qwen3_moe).
+constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
+    {"num_experts", "num_local_experts"},
+    {"num_local_experts", "num_experts"},
+};
+
 // At most this much of a value from the file goes into a message.
 std::string Excerpt(const Json& value) {
   constexpr size_t kMaxLength = 40;
@@ -36,14 +42,14 @@ class ConfigReader {
   // The value in the file, or the family's default, or nothing. null counts as missing, but a
   // default of null is kept.
   std::optional<Json> Value(std::string_view key) const {
-    if (const Json* found = Find(text_, key); found != nullptr) return *found;
+    if (const Json* found = FindSpelled(key); found != nullptr) return *found;
     const auto entry = std::ranges::find(family_.defaults, key, &KeyDefault::key);
     if (entry == family_.defaults.end()) return std::nullopt;
     return Json::parse(entry->value);
   }
 
   // Whether the file itself has the key, and not null.
-  bool InFile(std::string_view key) const { return Find(text_, key) != nullptr; }
+  bool InFile(std::string_view key) const { return FindSpelled(key) != nullptr; }
   // Whether the file says null where missing would mean the default.
   bool NullInFile(std::string_view key) const {
     return text_.is_object() && text_.contains(key) && text_[std::string(key)].is_null();
@@ -92,6 +98,15 @@ class ConfigReader {
   }
 
  private:
+  // Under this name or, if that is missing, under the other one.
+  const Json* FindSpelled(std::string_view key) const {
+    if (const Json* found = Find(text_, key); found != nullptr) return found;
+    for (const auto& [name, other] : kSpellings) {
+      if (name == key) return Find(text_, other);
+    }
+    return nullptr;
+  }
+
   Result<uint64_t> Check(std::string_view key, const Json& value, uint64_t max, uint64_t min) {
     // A negative number compares greater than max once it is unsigned.
     if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<int64_t>() < 0) ||
@@ -170,7 +185,7 @@ Result<std::vector<std::string>> LayerNames(const Json& text, std::string_view k
   if (!values->is_array() || values->size() != num_layers ||
       !std::ranges::all_of(*values, [](const Json& value) { return value.is_string(); })) {
     return Error{ErrorCode::kCorrupt,
-                 fmt::format("{}: key \"{}\": expected a list of {} names, one for each layer",
+                 fmt::format("{}: key \"{}\": expected a list of num_hidden_layers ({}) names",
                              where, key, num_layers)};
   }
   for (const Json& value : *values) names.push_back(value.get<std::string>());
