@@ -29,6 +29,10 @@ bool ReachesFloor(const ModuleRates& module, const ChoiceRate& rate, double larg
 // SQNR of plain rounding, which the floor is compared with.
 double RtnSqnrDb(const ModuleRates& module, const ChoiceRate& rate);
 
+// Six significant digits: logarithms differ in their last bits between C libraries, plans must not;
+// and it is what a person can read. Infinity stays.
+double SixDigits(double value);
+
 // The object of priors.json, or of the same keys in plan.json.
 Result<Priors> PriorsFromJson(const Json& json, std::string_view where);
 

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <span>
 #include <utility>
 
 namespace ram {
 namespace {
+
+constexpr size_t kSlack = 2;
 
 bool IsNumber(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
@@ -21,6 +24,16 @@ std::vector<std::string_view> SplitPath(std::string_view path) {
   }
   components.push_back(path.substr(begin));
   return components;
+}
+
+// The path with "0" for every number.
+std::string Shape(std::span<const std::string_view> components) {
+  std::string shape;
+  for (const std::string_view component : components) {
+    if (!shape.empty()) shape += '.';
+    shape += IsNumber(component) ? std::string_view("0") : component;
+  }
+  return shape;
 }
 
 // Insertions, deletions and replacements that turn `a` into `b`.
@@ -43,28 +56,30 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 std::vector<std::string> NearNames(std::string_view pattern, const std::vector<std::string>& names,
                                    size_t max_count) {
-  const size_t length = SplitPath(pattern).size();
-  std::map<std::string, std::string> runs;  // With "0" for every number -> first such run.
+  const auto pattern_components = SplitPath(pattern);
+  const size_t length = pattern_components.size();
+  const std::string wanted = Shape(pattern_components);
+  std::map<std::string, std::string> runs;  // Shape -> first such run.
   for (const std::string& name : names) {
     const auto components = SplitPath(name);
     for (size_t begin = 0; begin + length <= components.size(); ++begin) {
-      std::string run;
-      std::string shape;
-      for (size_t i = begin; i < begin + length; ++i) {
-        if (i != begin) run += '.', shape += '.';
-        run += components[i];
-        shape += IsNumber(components[i]) ? std::string_view("0") : components[i];
-      }
-      runs.try_emplace(std::move(shape), std::move(run));
+      const std::span run(components.data() + begin, length);
+      const size_t last = begin + length - 1;
+      const auto* end = components[last].data() + components[last].size();
+      runs.try_emplace(Shape(run), components[begin].data(), end);
     }
   }
   std::vector<std::pair<size_t, std::string>> nearest;
   for (const auto& [shape, run] : runs) {
-    const size_t distance = EditDistance(pattern, run);
-    if (2 * distance <= pattern.size()) nearest.emplace_back(distance, run);
+    const size_t distance = EditDistance(wanted, shape);
+    if (2 * distance <= wanted.size()) nearest.emplace_back(distance, run);
   }
   std::ranges::sort(nearest);
-  if (nearest.size() > max_count) nearest.resize(max_count);
+  // A few letters further than the best is noise.
+  while (!nearest.empty() &&
+         (nearest.size() > max_count || nearest.back().first > nearest.front().first + kSlack)) {
+    nearest.pop_back();
+  }
   std::vector<std::string> found;
   for (auto& [distance, run] : nearest) found.push_back(std::move(run));
   return found;

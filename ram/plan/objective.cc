@@ -48,12 +48,6 @@ double DepthFactor(const std::vector<std::pair<double, double>>& depth, double p
   return depth.back().second;
 }
 
-// Six significant digits: logarithms differ in their last bits between C libraries, plans must not;
-// and it is what a person can read.
-double SixDigits(double value) {
-  return std::strtod(fmt::format("{:.5e}", value).c_str(), nullptr);
-}
-
 // What a class at the ends of the model is worth, as a multiple of the mean layer item; 0 for
 // classes inside layers.
 double EndFactor(const ModuleRates& module, const Priors& priors) {
@@ -103,6 +97,10 @@ double OriginalPrior(const ModuleRates& module, int num_layers) {
 }
 
 }  // namespace
+
+double SixDigits(double value) {
+  return std::strtod(fmt::format("{:.5e}", value).c_str(), nullptr);
+}
 
 std::string_view ObjectiveName(Objective objective) {
   return objective == Objective::kWeights ? "weights" : "ram";

@@ -22,7 +22,7 @@ PlannedModule Describe(const ModuleRates& module, const Choice& choice, double a
   planned.cost = ChoiceCost(objective, alpha, rate->sum_squares_error, module.sum_squares);
   planned.alpha = alpha;
   planned.relative_mse = module.sum_squares == 0 ? 0 : rate->sum_squares_error / module.sum_squares;
-  planned.sqnr_db = SqnrDb(module.sum_squares, rate->sum_squares_error);
+  planned.sqnr_db = SixDigits(SqnrDb(module.sum_squares, rate->sum_squares_error));
   return planned;
 }
 

@@ -65,9 +65,27 @@ std::string PriorsText(const Priors& priors) {
                    JsonNumber(priors.tied_embedding));
 }
 
+std::string_view RuleKindName(Rule::Kind kind) {
+  switch (kind) {
+    case Rule::Kind::kPin:
+      return "pin";
+    case Rule::Kind::kAtLeast:
+      return "at_least";
+    case Rule::Kind::kAtMost:
+      return "at_most";
+    case Rule::Kind::kBan:
+      return "ban";
+  }
+  RAM_CHECK(false);
+}
+
+// As it was written, and taken apart for readers without our parser.
 std::string RuleText(const Rule& rule) {
-  return fmt::format("{{\"kind\": \"{}\", \"text\": {}}}",
-                     rule.kind == Rule::Kind::kBan ? "ban" : "pin", JsonString(rule.text));
+  return fmt::format("{{\"kind\": \"{}\", \"pattern\": {}, {}, \"text\": {}}}",
+                     RuleKindName(rule.kind), JsonString(rule.pattern),
+                     rule.choice ? fmt::format("\"choice\": {}", ChoiceText(*rule.choice))
+                                 : fmt::format("\"bits\": {}", rule.bits),
+                     JsonString(rule.text));
 }
 
 std::string CertificateText(const Plan& plan) {
@@ -209,18 +227,26 @@ Result<Priors> ReadPriors(const Json& json, std::string_view where) {
   return priors;
 }
 
+Result<Rule> ReadRule(const Json& json, std::string_view where) {
+  RAM_RETURN_IF_ERROR(CheckKeys(json, {"kind", "pattern", "choice", "bits", "text"}, where));
+  RAM_ASSIGN_OR_RETURN(const std::string kind, GetString(json, "kind", where));
+  RAM_ASSIGN_OR_RETURN(const std::string text, GetString(json, "text", where));
+  auto rule = kind == "ban" ? ParseBan(text) : ParsePin(text);
+  if (!rule) return Wrong(where, "text", rule.error().message);
+  // The other keys say the same again.
+  if (Json::parse(RuleText(*rule)) != json) {
+    return Wrong(where, "text",
+                 fmt::format("{} means another rule than the keys beside it", JsonString(text)));
+  }
+  return rule;
+}
+
 Result<std::vector<Rule>> ReadRules(const Json& json, std::string_view where) {
   RAM_ASSIGN_OR_RETURN(const Json* array, GetArray(json, "rules", where));
   std::vector<Rule> rules;
   for (const Json& element : *array) {
-    const std::string there = fmt::format("{}: key \"rules\"", where);
-    RAM_RETURN_IF_ERROR(CheckKeys(element, {"kind", "text"}, there));
-    RAM_ASSIGN_OR_RETURN(const std::string kind, GetString(element, "kind", there));
-    RAM_ASSIGN_OR_RETURN(const std::string text, GetString(element, "text", there));
-    if (kind != "pin" && kind != "ban") return Wrong(there, "kind", "expected pin or ban");
-    auto rule = kind == "pin" ? ParsePin(text) : ParseBan(text);
-    if (!rule) return Wrong(there, "text", rule.error().message);
-    rules.push_back(*std::move(rule));
+    RAM_ASSIGN_OR_RETURN(Rule rule, ReadRule(element, fmt::format("{}: key \"rules\"", where)));
+    rules.push_back(std::move(rule));
   }
   return rules;
 }

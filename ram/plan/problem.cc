@@ -28,8 +28,10 @@ Choices Filter(const Choices& choices, const std::function<bool(const Choice&)>&
   return kept;
 }
 
-// Whether a rule, taken alone, lets a module that it matches have this choice.
+// Whether a rule, taken alone, lets a module that it matches have this choice. Rules about bits are
+// about loss: MXFP4 that is passed through loses nothing, so only a rule that names it excludes it.
 bool Permits(const Rule& rule, const Choice& choice) {
+  if (!rule.choice && choice.mode == Mode::kMxfp4) return true;
   switch (rule.kind) {
     case Rule::Kind::kPin:
       return choice == *rule.choice;
@@ -106,15 +108,16 @@ class Chooser {
       const auto permits = [&](const Choice& choice) { return Permits(*rule, choice); };
       Choices left = Filter(allowed.choices, permits);
       if (left.empty()) {  // It contradicts what came before it, and wins.
-        applied.clear();
         left = Filter(protected_base, permits);
+        if (left.empty()) left = Filter(base, permits);
+        if (left.empty() && rule->kind == Rule::Kind::kPin) {
+          RAM_RETURN_IF_ERROR(PinBeyondBase(module, *rule));
+          left = {*rule->choice};
+        }
+        if (left.empty()) return NothingLeft(module, *rule);
+        NoteContradiction(module, *rule, applied, is_protected);
+        applied.clear();
       }
-      if (left.empty()) left = Filter(base, permits);
-      if (left.empty() && rule->kind == Rule::Kind::kPin) {
-        RAM_RETURN_IF_ERROR(PinBeyondBase(module, *rule));
-        left = {*rule->choice};
-      }
-      if (left.empty()) return NothingLeft(module, *rule);
       if (left != allowed.choices) applied.push_back(RuleText(*rule));
       allowed.choices = std::move(left);
     }
@@ -172,6 +175,16 @@ class Chooser {
 
   void AddNote(const ModuleRates& module, const std::string& text) {
     modules_by_note_[text].push_back(module.name);
+  }
+
+  void NoteContradiction(const ModuleRates& module, const Rule& rule,
+                         const std::vector<std::string>& applied, bool is_protected) {
+    if (!applied.empty()) {
+      AddNote(module, fmt::format("\"{}\" contradicts \"{}\", and the later rule wins",
+                                  RuleText(rule), fmt::join(applied, "; ")));
+    } else if (is_protected) {
+      AddNote(module, fmt::format("\"{}\" takes it below 8 bits or groups of 64", RuleText(rule)));
+    }
   }
 
   // A pin may leave the menu and the floor behind, because the user asked; not the format.
