@@ -147,6 +147,15 @@ TEST(CatalogTest, DefaultOfTiedEmbeddingsDiffersByFamily) {
   EXPECT_FALSE(tied("gpt_oss"));
 }
 
+// mlx-lm overwrites the inner one.
+TEST(CatalogTest, OuterVocabularyOfGemma3) {
+  Json config = {{"model_type", "gemma3"},
+                 {"text_config", Must(ReadJsonFile(FixturePath("gemma3_text") / "config.json"))}};
+  EXPECT_EQ(Must(BuildCatalog(config)).vocabulary, 256u);
+  config["vocab_size"] = 99;
+  EXPECT_EQ(Must(BuildCatalog(config)).vocabulary, 99u);
+}
+
 TEST(CatalogTest, StatedDtype) {
   Json config = Must(ReadJsonFile(FixturePath("llama") / "config.json"));
   const auto dtype = [&] { return Must(BuildCatalog(config)).dtype; };

@@ -34,8 +34,13 @@ std::string Excerpt(const Json& value) {
 // Reads the keys of one config with the defaults of its family and notes what it used.
 class ConfigReader {
  public:
-  ConfigReader(const Json& text, const Family& family, std::string where, Json& resolved)
-      : text_(text), family_(family), where_(std::move(where)), resolved_(resolved) {}
+  ConfigReader(const Json& config, const Json& text, const Family& family, std::string where,
+               Json& resolved)
+      : config_(config),
+        text_(text),
+        family_(family),
+        where_(std::move(where)),
+        resolved_(resolved) {}
 
   const std::string& where() const { return where_; }
 
@@ -98,8 +103,11 @@ class ConfigReader {
   }
 
  private:
-  // Under this name or, if that is missing, under the other one.
+  // Outside where mlx-lm looks there; under this name or, if that is missing, the other one.
   const Json* FindSpelled(std::string_view key) const {
+    if (std::ranges::find(family_.required_outside, key) != family_.required_outside.end()) {
+      if (const Json* found = Find(config_, key); found != nullptr) return found;
+    }
     if (const Json* found = Find(text_, key); found != nullptr) return found;
     for (const auto& [name, other] : kSpellings) {
       if (name == key) return Find(text_, other);
@@ -120,6 +128,7 @@ class ConfigReader {
     return size;
   }
 
+  const Json& config_;
   const Json& text_;
   const Family& family_;
   std::string where_;
@@ -493,7 +502,7 @@ Result<ModelShape> ReadModelShape(const Json& config, std::string_view where) {
   const std::string inner = fmt::format("{}{}", where, shape.nested ? ": text_config" : "");
   RAM_RETURN_IF_ERROR(RefuseFixedSettings(text, family, inner));
 
-  ConfigReader reader(text, family, inner, shape.resolved);
+  ConfigReader reader(config, text, family, inner, shape.resolved);
   const auto set = [&](Dim dim, uint64_t value) { shape.dims[static_cast<size_t>(dim)] = value; };
   set(Dim::kOne, 1);
   RAM_ASSIGN_OR_RETURN(const uint64_t num_layers, reader.Size("num_hidden_layers", kMaxLayers));
