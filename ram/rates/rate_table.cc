@@ -26,6 +26,8 @@ constexpr uint64_t kMaxCount = uint64_t{1} << 52;
 // Sums over slices must agree with their module's figures this closely: what different orders of
 // adding doubles can differ by, with much to spare.
 constexpr double kSumTolerance = 1e-6;
+// No rounding to a grid over the range of a group loses more than some 14 times ||W||^2.
+constexpr double kMaxRelativeError = 1e6;
 
 bool IsStacked(std::string_view kind) { return kind == "switch" || kind == "multi"; }
 
@@ -319,6 +321,11 @@ Status ReadChoices(const ObjectReader& reader, ModuleRates& module) {
                                                   rate.bytes, ChoiceName(*choice), least));
     }
     rate.sum_squares_error = errors[i];
+    if (module.sum_squares > 0 && errors[i] / module.sum_squares > kMaxRelativeError) {
+      return reader.WrongKey("sum_squares_error",
+                             fmt::format("{} for {} is too much beside weights of {}", errors[i],
+                                         ChoiceName(*choice), module.sum_squares));
+    }
     rate.weighted_error = weighted[i];
     rate.largest_error = largest[i];
     if (rtn != nullptr && !(*rtn)[i].is_null()) {

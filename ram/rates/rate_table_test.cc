@@ -214,6 +214,12 @@ TEST(RateTable, RefusesSizesThatCannotBe) {
   for (ModuleRates& module : table.modules) module.choices.back().bytes = uint64_t{1} << 51;
   EXPECT_NE(ParseError(ToJsonText(table)).find("the model is larger than"), std::string::npos);
 
+  table = MakeTable();
+  table.modules[0].choices[0].sum_squares_error = 1e10;
+  EXPECT_NE(
+      ParseError(ToJsonText(table)).find("10000000000 for 2,64 is too much beside weights of"),
+      std::string::npos);
+
   const std::string huge = Replaced(ToJsonText(MakeTable()), "[8, 64]", "[4503599627370496, 64]");
   EXPECT_NE(ParseError(huge).find("key \"shape\""), std::string::npos);
 }
