@@ -98,6 +98,10 @@ TEST(JsonFiles, NameTheirMistakes) {
   EXPECT_EQ(ParseJson("{\"a\": 1, \"a\": 2}", "x.json").error().message,
             "x.json: key \"a\" appears twice in one object");
   EXPECT_FALSE(ParseJson("{", "x.json").ok());
+  EXPECT_EQ(ParseJson(std::string_view("{}\0x", 4), "x.json").error().message,
+            "x.json: NUL byte at 2");
+  EXPECT_LT(ParseJson("[\"" + std::string(100'000, 'a'), "x.json").error().message.size(), 400u);
+  EXPECT_LT(ParseJson(std::string(1'000'000, '['), "x.json").error().message.size(), 100u);
   EXPECT_FALSE(ParseJson(std::string(100, '[') + std::string(100, ']'), "x.json").ok());
   const Json json = *ParseJson("{\"a\": 1.5, \"b\": null}", "x.json");
   EXPECT_EQ(GetInt(json, "a", "x.json").error().message,

@@ -12,6 +12,11 @@ namespace {
 
 constexpr size_t kMaxDepth = 64;
 
+// Thrown out of the parser and caught in ParseJson: the only way to stop it early.
+struct Mistake {
+  std::string text;
+};
+
 Error WrongKey(std::string_view key, std::string_view where, std::string_view expected) {
   return Error{ErrorCode::kCorrupt,
                fmt::format("{}: key \"{}\": expected {}", where, key, expected)};
@@ -20,30 +25,38 @@ Error WrongKey(std::string_view key, std::string_view where, std::string_view ex
 }  // namespace
 
 Result<Json> ParseJson(std::string_view text, std::string_view where) {
-  std::string mistake;
+  // The parser takes a NUL for the end and would not look behind it.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return Error{ErrorCode::kCorrupt, fmt::format("{}: NUL byte at {}", where, nul)};
+  }
   std::vector<std::set<std::string>> keys;
   const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (static_cast<size_t>(depth) > kMaxDepth && mistake.empty()) {
-      mistake = fmt::format("nested deeper than {}", kMaxDepth);
+    if (static_cast<size_t>(depth) > kMaxDepth) {
+      throw Mistake{fmt::format("nested deeper than {}", kMaxDepth)};
     }
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && mistake.empty() &&
-        !keys.back().insert(parsed.get<std::string>()).second) {
-      mistake = fmt::format("key \"{}\" appears twice in one object", parsed.get<std::string>());
+    if (event == Json::parse_event_t::key) {
+      const auto& key = parsed.get_ref<const std::string&>();
+      if (!keys.back().insert(key).second) {
+        throw Mistake{fmt::format("key \"{}\" appears twice in one object", key.substr(0, 200))};
+      }
     }
     return true;
   };
   try {
-    Json json = Json::parse(text, check);
-    if (!mistake.empty()) {
-      return Error{ErrorCode::kCorrupt, fmt::format("{}: {}", where, mistake)};
-    }
-    return json;
+    return Json::parse(text, check);
+  } catch (const Mistake& mistake) {
+    return Error{ErrorCode::kCorrupt, fmt::format("{}: {}", where, mistake.text)};
   } catch (const Json::exception& error) {
     std::string reason = error.what();  // "[json.exception.parse_error.101] parse error at ..."
     if (const size_t end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
-    return Error{ErrorCode::kCorrupt, fmt::format("{}: not JSON: {}", where, reason)};
+    // The rest quotes the text, which may be long and may be anything.
+    if (const size_t quote = reason.find("; last read"); quote != std::string::npos) {
+      reason.erase(quote);
+    }
+    return Error{ErrorCode::kCorrupt,
+                 fmt::format("{}: not JSON: {}", where, reason.substr(0, 300))};
   }
 }
 
