@@ -15,6 +15,7 @@
 #define HWY_TARGET_INCLUDE "ram/measure/block_errors.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "ram/quant/group_grid-inl.h"
 
@@ -24,7 +25,7 @@ namespace ram {
 
 struct BlockOutcome {
   BlockErrors errors;
-  bool overflow = false;  // A group has no scale, in the batch that starts at weight `at`.
+  bool overflow = false;  // The group that starts at weight `at` has no scale.
   size_t at = 0;
 };
 
@@ -78,8 +79,8 @@ struct Batch {
   HWY_ALIGN float weights[kBatch];
   HWY_ALIGN float column_weights[kBatch];
   // Of the groups of one size.
-  HWY_ALIGN float min[kMaxGroups] = {};
-  HWY_ALIGN float max[kMaxGroups] = {};
+  HWY_ALIGN float min[kMaxGroups];
+  HWY_ALIGN float max[kMaxGroups];
   HWY_ALIGN float bias[kMaxGroups];
   HWY_ALIGN float scale[kNumBits][kMaxGroups];
   HWY_ALIGN float inverse[kNumBits][kMaxGroups];  // 1 / scale
@@ -108,19 +109,12 @@ void MaxLanes(FV values, size_t first, LaneMax& total) {
 bool FindRanges(Batch& batch) {
   const F f;
   auto not_finite = hn::Zero(f);
-  for (size_t run = 0; run < batch.num_runs; ++run) {
-    for (size_t part = 0; part < 4; ++part) {
-      const float* HWY_RESTRICT weights = batch.weights + run * kRun + part * 32;
-      auto min = hn::Load(f, weights);
-      auto max = min;
-      for (size_t k = 0; k < 32; k += hn::Lanes(f)) {
-        const auto w = hn::Load(f, weights + k);
-        min = hn::Min(min, w);
-        max = hn::Max(max, w);
-        not_finite = hn::Or(not_finite, hn::Sub(w, w));  // 0, or NaN for NaN and infinity.
-      }
-      batch.min[part * kRuns + run] = hn::GetLane(hn::MinOfLanes(f, min));
-      batch.max[part * kRuns + run] = hn::GetLane(hn::MaxOfLanes(f, max));
+  for (size_t part = 0; part < 4; ++part) {
+    for (size_t run = 0; run < kRuns; run += hn::Lanes(f)) {
+      const auto range =
+          RangesOfGroups(batch.weights + run * kRun + part * 32, 32, kRun, not_finite);
+      hn::Store(range.min, f, batch.min + part * kRuns + run);
+      hn::Store(range.max, f, batch.max + part * kRuns + run);
     }
   }
   return hn::AllTrue(f, hn::Eq(not_finite, hn::Zero(f)));
@@ -165,6 +159,15 @@ bool FindGrids(size_t num_parts, Batch& batch) {
     }
   }
   return usable;
+}
+
+// Where, within the batch, the first group without a scale begins; one bit width speaks for all.
+size_t FirstWithoutScale(const Batch& batch, size_t group_size) {
+  for (size_t k = 0; k < kBatch; k += group_size) {
+    const float scale = batch.scale[0][k % kRun / group_size * kRuns + k / kRun];
+    if (!std::isfinite(scale) || scale == 0) return k;
+  }
+  return 0;
 }
 
 // Lanes [first, first + N) of the weights themselves.
@@ -274,6 +277,7 @@ void MeasureBatch(Batch& batch, const Span& span, BlockOutcome& outcome, Sums& s
     if (group_size > 32) MergeRanges(num_parts, batch);
     if (!FindGrids<kDtype>(num_parts, batch)) {
       outcome.overflow = true;
+      outcome.at = FirstWithoutScale(batch, group_size);
       return;
     }
     for (size_t first = 0; first < kLanes; first += hn::Lanes(F())) {
@@ -300,6 +304,11 @@ void LoadColumnWeights(const Span& span, size_t at, size_t count, Batch& batch) 
   std::fill(batch.column_weights + count, batch.column_weights + batch.num_runs * kRun, 0.0f);
 }
 
+// The next batch arrives while this one is being measured.
+void PrefetchBytes(const uint8_t* bytes, size_t count) {
+  for (size_t i = 0; i < count; i += 64) hwy::Prefetch(bytes + i);
+}
+
 template <Dtype kDtype, bool kWeighted>
 void MeasureSpan(const Span& span, Batch& batch, BlockOutcome& outcome, Sums& sums) {
   constexpr size_t kBytes = kDtype == Dtype::kF32 ? 4 : 2;
@@ -307,18 +316,18 @@ void MeasureSpan(const Span& span, Batch& batch, BlockOutcome& outcome, Sums& su
     const size_t count = HWY_MIN(kBatch, span.num_weights - at);
     batch.num_runs = (count + kRun - 1) / kRun;
     LoadWeights<kDtype>(span.data + at * kBytes, count, batch.weights);
+    PrefetchBytes(span.data + (at + count) * kBytes,
+                  HWY_MIN(kBatch, span.num_weights - at - count) * kBytes);
     if constexpr (kWeighted) {
       LoadColumnWeights(span, at, count, batch);
     }
     if (!FindRanges(batch)) {
       CountNotFinite(batch, count, outcome.errors);
-      std::fill(batch.min, batch.min + kMaxGroups, 0.0f);  // A short batch would find them again.
-      std::fill(batch.max, batch.max + kMaxGroups, 0.0f);
       continue;
     }
     MeasureBatch<kDtype, kWeighted>(batch, span, outcome, sums);
     if (outcome.overflow) {
-      outcome.at = at;
+      outcome.at += at;
       return;
     }
   }
@@ -431,8 +440,8 @@ Result<BlockErrors> MeasureBlock(const MatrixView& rows, const ErrorWeights& wei
   const BlockOutcome outcome = HWY_DYNAMIC_DISPATCH(MeasureMatrix)(rows, weights);
   if (outcome.overflow) {
     return Error{ErrorCode::kCorrupt,
-                 fmt::format("row {}, column {} or up to 2048 weights further on: a group is too "
-                             "large for a scale",
+                 fmt::format("row {} of the block, column {}: the group of weights that starts "
+                             "here is too large for a scale",
                              outcome.at / rows.cols, outcome.at % rows.cols)};
   }
   return outcome.errors;

@@ -3,9 +3,9 @@
 // What every affine choice would cost, for a block of rows: the kernel of `ram measure`.
 //
 // For each of the 18 choices: the error of the nearest codes on the stored grid (scale and bias of
-// MLX's range rule as on the CPU, rounded to the storage type), i.e. of Quantizer::kRtnPlus. Nearest
-// is found by multiplying with the reciprocal of the scale; at a tie, where that can pick the other
-// neighbour, both have the same error. e = (weight - bias) - code * scale, in f32.
+// MLX's range rule as on the CPU, rounded to the storage type), i.e. of Quantizer::kRtnPlus.
+// Nearest is found by multiplying with the reciprocal of the scale; at a tie, where that can pick
+// the other neighbour, both have the same error. e = (weight - bias) - code * scale, in f32.
 // Reference implementation, to be read first: ram/measure/block_errors_reference.h.
 
 #include <array>
@@ -54,11 +54,11 @@ size_t RowsPerBlock(size_t cols);
 
 // Measures one block (at most RowsPerBlock rows). If the block holds a NaN or an infinity, only the
 // counts are meaningful. cols that no group size divides: statistics of the weights only.
-// Sums: f32 in 16 lanes over 2048 weights, then f64; the same bits on every instruction set. Squares
-// are f32, so weights above 1e19 make sums infinite (above 4e9 sum_fourths).
-// Thread-safe, single-threaded, allocates nothing; 50 KiB of stack.
-// kInvalidArgument if the sizes or the dtype do not fit; kCorrupt names the row and column where a
-// group is too large for a scale (a range above 3e38, a constant above 3e31).
+// Sums: f32 in 16 lanes over 2048 weights, then f64; the same bits on every instruction set.
+// Squares are f32, so weights above 1e19 make sums infinite (above 4e9 sum_fourths). Thread-safe,
+// single-threaded, allocates nothing; 50 KiB of stack. kInvalidArgument if the sizes or the dtype
+// do not fit; kCorrupt names the row and column where a group is too large for a scale (a range
+// above 3e38, a constant above 3e31).
 Result<BlockErrors> MeasureBlock(const MatrixView& rows, const ErrorWeights& weights);
 
 // Name of the instruction set in use, for reports.

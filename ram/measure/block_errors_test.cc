@@ -110,11 +110,18 @@ TEST_P(BlockErrorsTest, CountsWhatIsNotFinite) {
 
 TEST_P(BlockErrorsTest, RefusesGroupsWithoutAScale) {
   const auto value = [](size_t row, size_t col) -> double {
-    return row == 1 && col >= 64 ? 1e35 : 0.01;
+    return row == 1 && col / 32 == 70 ? 1e35 : 0.01;
   };
-  const auto got = MeasureBlock(TestMatrix(Dtype::kBF16, 2, 128, value).View(), {});
-  ASSERT_FALSE(got.ok());
-  EXPECT_EQ(got.error().code, ErrorCode::kCorrupt);
+  const TestMatrix matrix(Dtype::kBF16, 2, 2304, value);
+  const std::vector<float> columns(2304, 1.0f);
+  for (const ErrorWeights& weights : {ErrorWeights{}, ErrorWeights{.columns = columns}}) {
+    const auto got = MeasureBlock(matrix.View(), weights);
+    ASSERT_FALSE(got.ok());
+    EXPECT_EQ(got.error().code, ErrorCode::kCorrupt);
+    EXPECT_EQ(got.error().message,
+              "row 1 of the block, column 2240: the group of weights that starts here is too large "
+              "for a scale");
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryTarget, BlockErrorsTest,

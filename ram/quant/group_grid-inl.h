@@ -105,41 +105,64 @@ HWY_INLINE FV Stored(FV value) {
   return FloatFromBits<kDtype>(BitsFromFloat<kDtype>(value));
 }
 
-// Reads `count` (at most kBatch) values of kDtype from `bytes`, of any alignment, into `weights`
-// [kBatch], and fills up with zeros to a multiple of 128: whole groups, that decode to zero.
+// Reads `count` values of kDtype from `bytes`, of any alignment, into `weights` [kBatch], and fills
+// up with zeros: groups of zeros that decode to zero.
 template <Dtype kDtype>
 HWY_NOINLINE void LoadWeights(const uint8_t* HWY_RESTRICT bytes, size_t count,
                               float* HWY_RESTRICT weights) {
-  const F f;
-  const size_t padded = (count + 127) / 128 * 128;
   if constexpr (kDtype == Dtype::kF32) {
     std::memcpy(weights, bytes, count * sizeof(float));
-    std::fill(weights + count, weights + padded, 0.0f);
   } else {
-    HWY_ALIGN uint16_t halves[kBatch];
-    std::memcpy(halves, bytes, count * sizeof(uint16_t));
-    std::fill(halves + count, halves + padded, uint16_t{0});
+    const F f;
     const hn::Rebind<uint16_t, F> u16;
-    for (size_t k = 0; k < padded; k += hn::Lanes(f)) {
-      const auto bits = hn::PromoteTo(U(), hn::Load(u16, halves + k));
+    constexpr size_t kN = hn::MaxLanes(f);
+    HWY_ALIGN uint16_t halves[kN] = {};
+    size_t k = 0;
+    for (; k + kN <= count; k += kN) {
+      std::memcpy(halves, bytes + 2 * k, sizeof(halves));
+      const auto bits = hn::PromoteTo(U(), hn::Load(u16, halves));
+      hn::Store(FloatFromBits<kDtype>(bits), f, weights + k);
+    }
+    if (k < count) {
+      std::memcpy(halves, bytes + 2 * k, 2 * (count - k));
+      const auto bits = hn::PromoteTo(U(), hn::Load(u16, halves));
       hn::Store(FloatFromBits<kDtype>(bits), f, weights + k);
     }
   }
+  std::fill(weights + count, weights + kBatch, 0.0f);
 }
 
-// Calls function.operator()<kDtype>(): one branch for a batch, none inside.
-template <class Function>
-HWY_INLINE void WithDtype(Dtype dtype, Function function) {
-  switch (dtype) {
-    case Dtype::kBF16:
-      return function.template operator()<Dtype::kBF16>();
-    case Dtype::kF16:
-      return function.template operator()<Dtype::kF16>();
-    case Dtype::kF32:
-      return function.template operator()<Dtype::kF32>();
-    default:
-      RAM_CHECK(false);
+// ---------------------------------------------------------------------------------------------
+// Ranges.
+
+struct RangeVectors {
+  FV min, max;
+};
+
+// Ranges of kCount groups that begin `stride` weights apart: as many equal parts of the vectors, in
+// order, hold what is left to compare of each; with kCount = N, one lane each. `not_finite` becomes
+// NaN in some lane if a weight is NaN or infinite.
+template <size_t kCount = hn::MaxLanes(F())>
+HWY_INLINE RangeVectors RangesOfGroups(const float* HWY_RESTRICT weights, size_t group_size,
+                                       [[maybe_unused]] size_t stride, FV& not_finite) {
+  const F f;
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (kCount > 1) {
+    constexpr size_t kHalf = kCount / 2;
+    const auto a = RangesOfGroups<kHalf>(weights, group_size, stride, not_finite);
+    const auto b = RangesOfGroups<kHalf>(weights + kHalf * stride, group_size, stride, not_finite);
+    return {hn::Min(hn::ConcatEven(f, b.min, a.min), hn::ConcatOdd(f, b.min, a.min)),
+            hn::Max(hn::ConcatEven(f, b.max, a.max), hn::ConcatOdd(f, b.max, a.max))};
   }
+#endif
+  auto min = hn::Load(f, weights), max = min;
+  for (size_t k = 0; k < group_size; k += hn::Lanes(f)) {
+    const auto w = hn::Load(f, weights + k);
+    min = hn::Min(min, w);
+    max = hn::Max(max, w);
+    not_finite = hn::Or(not_finite, hn::Sub(w, w));  // 0 for finite weights, otherwise NaN.
+  }
+  return {min, max};
 }
 
 // ---------------------------------------------------------------------------------------------

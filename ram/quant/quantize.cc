@@ -51,8 +51,8 @@ struct Batch {
   size_t num_groups;
   HWY_ALIGN float weights[kBatch];
   HWY_ALIGN uint8_t codes[kBatch];
-  HWY_ALIGN float min[kMaxGroups] = {};  // Beyond num_groups: of an earlier batch, or 0.
-  HWY_ALIGN float max[kMaxGroups] = {};
+  HWY_ALIGN float min[kMaxGroups];  // Here and below: 0 is the range of the groups that fill up
+  HWY_ALIGN float max[kMaxGroups];  // vectors beyond num_groups.
   HWY_ALIGN float rule_scale[kMaxGroups] = {};  // Of the range rule, not rounded yet.
   HWY_ALIGN float scale[kMaxGroups] = {};       // As stored.
   HWY_ALIGN float bias[kMaxGroups] = {};        // As stored; the range rule needs no rounding here.
@@ -67,21 +67,13 @@ struct RowError {
 // Fills in min and max; returns whether all weights are finite.
 bool FindRanges(Batch& batch, Rounding rounding) {
   const F f;
-  const auto infinity = hn::Set(f, std::numeric_limits<float>::infinity());
-  const auto lowest = rounding == Rounding::kCpu ? hn::Neg(infinity) : hn::Zero(f);
   auto not_finite = hn::Zero(f);
-  for (size_t group = 0; group < batch.num_groups; ++group) {
-    const float* HWY_RESTRICT weights = batch.weights + group * batch.group_size;
-    auto min = infinity;
-    auto max = lowest;
-    for (size_t k = 0; k < batch.group_size; k += hn::Lanes(f)) {
-      const auto w = hn::Load(f, weights + k);
-      min = hn::Min(min, w);
-      max = hn::Max(max, w);
-      not_finite = hn::Or(not_finite, hn::Sub(w, w));  // 0, or NaN for NaN and infinity.
-    }
-    batch.min[group] = hn::GetLane(hn::MinOfLanes(f, min));
-    batch.max[group] = hn::GetLane(hn::MaxOfLanes(f, max));
+  for (size_t group = 0; group < batch.num_groups; group += hn::Lanes(f)) {
+    const auto range = RangesOfGroups(batch.weights + group * batch.group_size, batch.group_size,
+                                      batch.group_size, not_finite);
+    hn::Store(range.min, f, batch.min + group);
+    hn::Store(rounding == Rounding::kCpu ? range.max : hn::Max(range.max, hn::Zero(f)), f,
+              batch.max + group);
   }
   return hn::AllTrue(f, hn::Eq(not_finite, hn::Zero(f)));
 }
@@ -114,6 +106,13 @@ size_t FirstUnusable(const Batch& batch) {
   return 0;
 }
 
+// Integers from 0 to 255: at 2^23 the lowest bit of an f32 counts ones. Not TruncateTo, which is
+// wrong for AVX3_DL in Highway 1.0.3.
+HWY_INLINE hn::Vec<hn::Rebind<uint8_t, F>> LowBytes(FV integers) {
+  const auto shifted = hn::BitCast(U(), hn::Add(integers, hn::Set(F(), 0x1p23f)));
+  return hn::U8FromU32(hn::And(shifted, hn::Set(U(), 0xFF)));
+}
+
 // Fills in the codes, nearest on the grid of `code_scale`, and adds their errors on the stored grid
 // to `error`. kExact: code * scale is exact in f32, as it is for 16-bit scales, so that a fused
 // multiply-add gives the same bits.
@@ -136,7 +135,7 @@ void ChooseCodes(const float* HWY_RESTRICT code_scales, int bits, Batch& batch, 
         // Division, not multiplication by a reciprocal: ties are common, and MLX divides.
         const auto t = hn::Min(hn::Max(hn::Div(hn::Sub(w, bias), code_scale), zero), n);
         const auto q = kRounding == Rounding::kCpu ? RoundHalfToEven(t) : RoundHalfUp(t);
-        hn::Store(hn::U8FromU32(hn::BitCast(U(), hn::ConvertTo(I(), q))), u8, batch.codes + k);
+        hn::Store(LowBytes(q), u8, batch.codes + k);
         const auto decoded = kExact ? hn::MulAdd(q, scale, bias) : hn::Add(hn::Mul(q, scale), bias);
         const auto e = hn::Sub(w, decoded);
         sum_squares = hn::Add(sum_squares, hn::Mul(e, e));
