@@ -72,6 +72,40 @@ Shape Fp8ScaleShape(Shape shape) {
   return shape;
 }
 
+// A source that is already compressed cannot be the yardstick for what compression costs. FP8 in
+// blocks and MXFP4 are how some models are published, so they are read.
+Status RefuseCompressedSource(const Json& config, std::string_view where) {
+  if (Find(config, "quantization") != nullptr) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("{}: the source is already quantized for MLX (key \"quantization\"); "
+                             "give the checkpoint it was made from",
+                             where)};
+  }
+  const Json* quantization = Find(config, "quantization_config");
+  if (quantization == nullptr) {
+    if (const Json* text = Find(config, "text_config"); text != nullptr) {
+      quantization = Find(*text, "quantization_config");
+    }
+  }
+  if (quantization == nullptr) return Done{};
+  const Json* method = Find(*quantization, "quant_method");
+  const std::string name =
+      method != nullptr && method->is_string() ? method->get<std::string>() : "unnamed";
+  if (name == "mxfp4") return Done{};
+  if (name == "fp8") {
+    const Json* block = Find(*quantization, "weight_block_size");
+    if (block != nullptr && *block == Json::array({128, 128})) return Done{};
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("{}: quant_method \"fp8\" with weight_block_size {} is not supported; "
+                             "only blocks of [128, 128] are",
+                             where, block != nullptr ? Excerpt(*block) : "missing")};
+  }
+  return Error{ErrorCode::kUnsupported,
+               fmt::format("{}: the source is already compressed (quant_method {}); give a "
+                           "checkpoint in BF16, F16, F32, FP8 blocks or MXFP4",
+                           where, Excerpt(Json(name)))};
+}
+
 class Binder {
  public:
   Binder(const Checkpoint& checkpoint, ModelShape shape, std::string where)
@@ -94,6 +128,7 @@ class Binder {
     Catalog catalog = CatalogHead(shape_);
     RAM_RETURN_IF_ERROR(ListDropped(catalog));
     catalog.dtype = ResultingDtype();
+    RAM_RETURN_IF_ERROR(NoteMissingKeys(catalog));
     catalog.tensors.reserve(slots.size());
     for (Slot& slot : slots) {
       if (slot.tensor.kind != TensorKind::kVector32) slot.tensor.dtype = catalog.dtype;
@@ -471,6 +506,19 @@ class Binder {
     return Done{};
   }
 
+  // Keys that shapes do not need, but mlx-lm does: better said now than after hours of work.
+  Status NoteMissingKeys(Catalog& catalog) const {
+    RAM_ASSIGN_OR_RETURN(const Json output, OutputConfig(checkpoint_.config(), catalog));
+    const Json& text = TextConfig(output, family_);
+    for (const std::string_view key : family_.required_by_mlx) {
+      if (text.contains(key)) continue;
+      catalog.notes.push_back(
+          fmt::format("{}: key \"{}\" is missing; mlx-lm does not build {} without it", where_, key,
+                      family_.name));
+    }
+    return Done{};
+  }
+
   // One type for the whole model, since mixing BF16 and F16 makes MLX compute in F32.
   Dtype ResultingDtype() const {
     if (shape_.stated_dtype != Dtype::kF32) return shape_.stated_dtype;
@@ -494,6 +542,7 @@ class Binder {
 Result<Catalog> BindCatalog(const Checkpoint& checkpoint) {
   const std::string where = (checkpoint.directory() / "config.json").string();
   RAM_ASSIGN_OR_RETURN(ModelShape shape, ReadModelShape(checkpoint.config(), where));
+  RAM_RETURN_IF_ERROR(RefuseCompressedSource(checkpoint.config(), where));
   return Binder(checkpoint, std::move(shape), where).Bind();
 }
 

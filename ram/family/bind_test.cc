@@ -78,6 +78,18 @@ TEST(BindTest, IgnorableTensorsAreDropped) {
   EXPECT_EQ(catalog.dropped.size(), 3u);
 }
 
+// ---- Noted ----
+
+TEST(BindTest, KeysThatMlxLmNeedsAreNoted) {
+  EXPECT_TRUE(Must(BindCatalog(OpenFixture("qwen3"))).notes.empty());
+  const Catalog catalog = CatalogAfter("qwen3", [](EditableCheckpoint& editable) {
+    editable.config.erase("rms_norm_eps");
+    editable.config.erase("rope_theta");
+  });
+  ASSERT_EQ(catalog.notes.size(), 2u);
+  EXPECT_NE(catalog.notes[0].find("\"rms_norm_eps\" is missing"), std::string::npos);
+}
+
 // ---- Refused ----
 
 TEST(BindTest, MissingExpertNamesLayerAndExpert) {
@@ -146,6 +158,45 @@ TEST(BindTest, TensorThatBelongsNowhere) {
     editable.Add("model.layers.0.mlp.experts.12.up_proj.weight", Dtype::kBF16, {2}, Zeros(4));
   });
   ExpectContains(error, "experts.12");
+}
+
+TEST(BindTest, CompressedSourcesAreRefusedByMethod) {
+  const std::vector<std::pair<Json, std::string>> methods = {
+      {{{"quant_method", "awq"}, {"bits", 4}}, "\"awq\""},
+      {{{"quant_method", "gptq"}}, "\"gptq\""},
+      {{{"quant_method", "compressed-tensors"}}, "\"compressed-tensors\""},
+      {{{"quant_method", "bitsandbytes"}}, "\"bitsandbytes\""},
+      {{{"quant_method", "fp8"}}, "weight_block_size"},
+      {{{"quant_method", "fp8"}, {"weight_block_size", {32, 32}}}, "[32,32]"},
+      {{{"bits", 4}}, "unnamed"},
+  };
+  for (const auto& [quantization, expected] : methods) {
+    const Error error = ErrorAfter("llama", [&](EditableCheckpoint& editable) {
+      editable.config["quantization_config"] = quantization;
+    });
+    EXPECT_EQ(error.code, ErrorCode::kUnsupported);
+    ExpectContains(error, expected);
+  }
+  EXPECT_EQ(ErrorAfter(
+                "llama4",
+                [](EditableCheckpoint& editable) {
+                  editable.config["text_config"]["quantization_config"] = {{"quant_method", "awq"}};
+                })
+                .code,
+            ErrorCode::kUnsupported);
+  ExpectContains(ErrorAfter("llama",
+                            [](EditableCheckpoint& editable) {
+                              editable.config["quantization"] = {{"bits", 4}, {"group_size", 64}};
+                            }),
+                 "already quantized for MLX");
+}
+
+// A config of such a model still describes its tensors.
+TEST(BindTest, ConfigsOfCompressedModelsGiveCatalogs) {
+  Json config = Must(ReadJsonFile(FixturePath("llama") / "config.json"));
+  const size_t count = Must(BuildCatalog(config)).tensors.size();
+  config["quantization"] = {{"bits", 4}, {"group_size", 64}};
+  EXPECT_EQ(Must(BuildCatalog(config)).tensors.size(), count);
 }
 
 TEST(BindTest, CompressedTensorsAreRefusedByFormat) {

@@ -145,6 +145,9 @@ TEST(CatalogTest, DefaultOfTiedEmbeddingsDiffersByFamily) {
   EXPECT_FALSE(tied("phi3"));
   EXPECT_FALSE(tied("deepseek_v3"));
   EXPECT_FALSE(tied("gpt_oss"));
+  Json config = Must(ReadJsonFile(FixturePath("llama") / "config.json"));
+  config["tie_word_embeddings"] = nullptr;  // False to Python.
+  EXPECT_FALSE(Must(BuildCatalog(config)).tied);
 }
 
 // mlx-lm overwrites the inner one.

@@ -169,23 +169,26 @@ struct DropRule {
   std::string_view reason;
 };
 
+// Another model_type of the same tensors.
 struct TypeName {
   std::string_view name;
-  // Whether mlx-lm knows it; if not, the output says the family's first name.
-  bool known_to_mlx = true;
+  bool known_to_mlx = true;  // If not, the output says the family's name.
 };
 
+inline constexpr std::string_view kPlainRoots[] = {"model."};
+inline constexpr std::string_view kPlainHeads[] = {"lm_head.weight"};
+
 struct Family {
-  std::string_view name;
-  std::span<const TypeName> model_types = {};
+  std::string_view name;  // The model_type; also the module of mlx-lm.
+  std::span<const TypeName> other_types = {};
 
   // Names. `mlx_root` is in front of "embed_tokens", "layers.N" and "norm". The checkpoint's own
   // root and head are the first ones of these lists that exist there; the first of all is what the
   // authors publish.
   std::string_view mlx_root = "model.";
   std::string_view mlx_head = "lm_head.weight";
-  std::span<const std::string_view> source_roots = {};
-  std::span<const std::string_view> source_heads = {};
+  std::span<const std::string_view> source_roots = kPlainRoots;
+  std::span<const std::string_view> source_heads = kPlainHeads;
   // A part of a name below the layer that the source may have instead (older, newer spelling).
   KeyDefault alias = {};
 

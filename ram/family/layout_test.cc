@@ -291,6 +291,10 @@ TEST(LayoutTest, Gemma3WithAHeadOfItsOwn) {
   const Catalog catalog = Must(BindCatalog(editable.WriteAndOpen(directory.path())));
   EXPECT_FALSE(catalog.tied);
   EXPECT_EQ(catalog.tensors.back().name, "lm_head.weight");
+  // The output's config says so, since nothing else tells a reader of the config alone.
+  const Json output = Must(OutputConfig(editable.config, catalog));
+  EXPECT_EQ(output["tie_word_embeddings"], false);
+  EXPECT_EQ(Must(BuildCatalog(output)).tensors.size(), catalog.tensors.size());
 }
 
 TEST(LayoutTest, TextModelOfQwen35) {
@@ -317,6 +321,7 @@ TEST(LayoutTest, TiedCheckpointOfAFamilyThatIsNeverTied) {
   const Checkpoint checkpoint = editable.WriteAndOpen(directory.path());
   const Catalog catalog = Must(BindCatalog(checkpoint));
   EXPECT_EQ(catalog.notes.size(), 1u);
+  EXPECT_EQ(Must(OutputConfig(checkpoint.config(), catalog))["tie_word_embeddings"], false);
   EXPECT_EQ(ReadAll(checkpoint, TensorNamed(catalog, "lm_head.weight")),
             ReadAll(checkpoint, TensorNamed(catalog, "model.embed_tokens.weight")));
 }

@@ -131,30 +131,5 @@ TEST(MalformedConfigTest, SettingsThatMlxLmLacksAreRefused) {
   EXPECT_EQ(ErrorOf(llama4).code, ErrorCode::kUnsupported);
 }
 
-TEST(MalformedConfigTest, CompressedSourcesAreRefusedByName) {
-  const std::vector<std::pair<Json, std::string>> methods = {
-      {{{"quant_method", "awq"}, {"bits", 4}}, "\"awq\""},
-      {{{"quant_method", "gptq"}}, "\"gptq\""},
-      {{{"quant_method", "compressed-tensors"}}, "\"compressed-tensors\""},
-      {{{"quant_method", "bitsandbytes"}}, "\"bitsandbytes\""},
-      {{{"quant_method", "fp8"}}, "weight_block_size"},
-      {{{"quant_method", "fp8"}, {"weight_block_size", {32, 32}}}, "[32,32]"},
-      {{{"bits", 4}}, "unnamed"},
-  };
-  for (const auto& [quantization, expected] : methods) {
-    Json config = ConfigOf("llama");
-    config["quantization_config"] = quantization;
-    const Error error = ErrorOf(config);
-    EXPECT_EQ(error.code, ErrorCode::kUnsupported);
-    EXPECT_NE(error.message.find(expected), std::string::npos) << error.message;
-  }
-  Json nested = ConfigOf("llama4");
-  nested["text_config"]["quantization_config"] = {{"quant_method", "awq"}};
-  EXPECT_EQ(ErrorOf(nested).code, ErrorCode::kUnsupported);
-  Json mlx = ConfigOf("llama");
-  mlx["quantization"] = {{"bits", 4}, {"group_size", 64}};
-  EXPECT_NE(ErrorOf(mlx).message.find("MLX"), std::string::npos);
-}
-
 }  // namespace
 }  // namespace ram

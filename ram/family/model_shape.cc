@@ -23,14 +23,6 @@ constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
     {"num_local_experts", "num_experts"},
 };
 
-// At most this much of a value from the file goes into a message.
-std::string Excerpt(const Json& value) {
-  constexpr size_t kMaxLength = 40;
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (text.size() > kMaxLength) text = text.substr(0, kMaxLength) + "...";
-  return text;
-}
-
 // Reads the keys of one config with the defaults of its family and notes what it used.
 class ConfigReader {
  public:
@@ -92,7 +84,9 @@ class ConfigReader {
                    fmt::format("{}: key \"{}\": expected true or false, found {}", where_, key,
                                Excerpt(*value))};
     }
-    const bool flag = value && value->is_boolean() ? value->get<bool>() : fallback;
+    // null is false to mlx-lm, whatever the default.
+    bool flag = value && value->is_boolean() ? value->get<bool>() : fallback;
+    if (NullInFile(key)) flag = false;
     Note(key, flag);
     return flag;
   }
@@ -136,40 +130,6 @@ class ConfigReader {
 };
 
 // ---- What is refused ----
-
-// A source that is already compressed cannot be the yardstick for what compression costs. FP8 in
-// blocks and MXFP4 are how some models are published, so they are read.
-Status RefuseCompressedSource(const Json& config, std::string_view where) {
-  if (Find(config, "quantization") != nullptr) {
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("{}: the source is already quantized for MLX (key \"quantization\"); "
-                             "give the checkpoint it was made from",
-                             where)};
-  }
-  const Json* quantization = Find(config, "quantization_config");
-  if (quantization == nullptr) {
-    if (const Json* text = Find(config, "text_config"); text != nullptr) {
-      quantization = Find(*text, "quantization_config");
-    }
-  }
-  if (quantization == nullptr) return Done{};
-  const Json* method = Find(*quantization, "quant_method");
-  const std::string name =
-      method != nullptr && method->is_string() ? method->get<std::string>() : "unnamed";
-  if (name == "mxfp4") return Done{};
-  if (name == "fp8") {
-    const Json* block = Find(*quantization, "weight_block_size");
-    if (block != nullptr && *block == Json::array({128, 128})) return Done{};
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("{}: quant_method \"fp8\" with weight_block_size {} is not supported; "
-                             "only blocks of [128, 128] are",
-                             where, block != nullptr ? Excerpt(*block) : "missing")};
-  }
-  return Error{ErrorCode::kUnsupported,
-               fmt::format("{}: the source is already compressed (quant_method {}); give a "
-                           "checkpoint in BF16, F16, F32, FP8 blocks or MXFP4",
-                           where, Excerpt(Json(name)))};
-}
 
 // Settings for which mlx-lm builds another model than the config describes, or none.
 Status RefuseFixedSettings(const Json& text, const Family& family, std::string_view where) {
@@ -437,13 +397,16 @@ Status ReadFlags(ConfigReader& reader, const Json& config, const Json& text, Mod
   } else {
     RAM_ASSIGN_OR_RETURN(shape.config_ties, reader.Flag("tie_word_embeddings", false));
   }
+  const bool stated = outside != nullptr || reader.InFile("tie_word_embeddings");
   switch (family.tying) {
     case TyingRule::kByConfig:
       shape.tied = shape.config_ties;
       break;
     case TyingRule::kAlways:
-    case TyingRule::kByFile:
       shape.tied = true;
+      break;
+    case TyingRule::kByFile:
+      shape.tied = shape.config_ties || !stated;
       break;
     case TyingRule::kNever:
       shape.tied = false;
@@ -482,6 +445,13 @@ Status CheckTotals(const ModelShape& shape, std::string_view where) {
 
 }  // namespace
 
+std::string Excerpt(const Json& value) {
+  constexpr size_t kMaxLength = 40;
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (text.size() > kMaxLength) text = text.substr(0, kMaxLength) + "...";
+  return text;
+}
+
 const Json& TextConfig(const Json& config, const Family& family) {
   if (family.nesting == Family::Nesting::kFlat) return config;
   const Json* text = Find(config, "text_config");
@@ -493,7 +463,6 @@ Result<ModelShape> ReadModelShape(const Json& config, std::string_view where) {
   RAM_ASSIGN_OR_RETURN(shape.model_type, GetString(config, "model_type", where));
   RAM_ASSIGN_OR_RETURN(shape.family, FindFamily(shape.model_type, where));
   const Family& family = *shape.family;
-  RAM_RETURN_IF_ERROR(RefuseCompressedSource(config, where));
   if (family.nesting == Family::Nesting::kNested) {
     RAM_RETURN_IF_ERROR(GetObject(config, "text_config", where));
   }
@@ -525,8 +494,10 @@ Result<ModelShape> ReadModelShape(const Json& config, std::string_view where) {
     std::optional<Json> stated = reader.Value(key);
     if (reader.NullInFile(key)) stated = Json(nullptr);
     uint64_t experts = 0;  // null and 0 say that every layer is dense.
+    const MoeRule rule = family.moe_keys.rule;
+    const bool may_be_zero = rule == MoeRule::kAll || rule == MoeRule::kSparseStep;
     if (!stated || !stated->is_null()) {
-      RAM_ASSIGN_OR_RETURN(experts, reader.Size(key, kMaxExperts, /*min=*/0));
+      RAM_ASSIGN_OR_RETURN(experts, reader.Size(key, kMaxExperts, may_be_zero ? 0 : 1));
     }
     set(Dim::kExperts, experts);
     if (experts > 0) {
@@ -544,8 +515,9 @@ Result<ModelShape> ReadModelShape(const Json& config, std::string_view where) {
     set(Dim::kTwoIntermediate, 2 * intermediate);
   }
   RAM_RETURN_IF_ERROR(ReadFlags(reader, config, text, shape));
-  RAM_ASSIGN_OR_RETURN(shape.max_context,
-                       reader.SizeOr("max_position_embeddings", 0, kMaxContext, /*min=*/0));
+  RAM_ASSIGN_OR_RETURN(const std::optional<uint64_t> max_context,
+                       reader.OptionalSize("max_position_embeddings", kMaxContext));
+  shape.max_context = max_context.value_or(0);
   shape.stated_dtype = StatedDtype(config, text);
   RAM_RETURN_IF_ERROR(CheckTotals(shape, inner));
   return shape;

@@ -33,7 +33,7 @@ struct ModelShape {
   std::vector<LayerShape> layers;
   uint64_t window_tokens = 0;  // Of sliding layers.
   uint64_t max_context = 0;
-  bool tied = false;         // For TyingRule::kByFile as published; the file decides.
+  bool tied = false;         // For TyingRule::kByFile a guess: the file decides.
   bool config_ties = false;  // What the config says, whether mlx-lm listens or not.
   // What the config says about storage: kBF16 or kF16, or kF32 for "by source".
   Dtype stated_dtype = Dtype::kF32;
@@ -44,10 +44,13 @@ struct ModelShape {
   bool is(When when) const { return holds[static_cast<size_t>(when)]; }
 };
 
-// kUnsupported: an unknown model_type, a setting mlx-lm has no code for, a source that is already
-// compressed. kCorrupt: a key that is missing or outside sensible limits (1,024 layers, 16,384
-// experts, 2^28 for any size, 2^48 weights in one tensor, 2^19 matrices in all).
+// kUnsupported: an unknown model_type, a setting mlx-lm has no code for. kCorrupt: a key that is
+// missing or outside sensible limits (1,024 layers, 16,384 experts, 2^28 for any size, 2^48 weights
+// in one tensor, 2^19 matrices in all).
 Result<ModelShape> ReadModelShape(const Json& config, std::string_view where);
+
+// A value for a message: its JSON text, at most about 40 characters.
+std::string Excerpt(const Json& value);
 
 // The object with the sizes: text_config if this family nests, else the config itself.
 const Json& TextConfig(const Json& config, const Family& family);

@@ -48,6 +48,17 @@ void RestoreRopeKeys(const Family& family, Json& text) {
   SetIfMissing(text, "rope_scaling", scaling);
 }
 
+// The output says what it holds, for readers that believe it: a head that the file has although the
+// config ties, or the other way round.
+void CorrectTying(const ModelShape& shape, bool tied, Json& output, Json& text) {
+  constexpr std::string_view kKey = "tie_word_embeddings";
+  const bool stated = Has(output, kKey) || Has(text, kKey);
+  const bool by_file = shape.family->tying == TyingRule::kByFile;
+  if (stated ? shape.config_ties == tied : tied || !by_file) return;
+  text[std::string(kKey)] = tied;
+  if (Has(output, kKey)) output[std::string(kKey)] = tied;
+}
+
 void SetDtype(Json& object, std::string_view name) {
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (object.contains(key)) object[key] = name;
@@ -66,10 +77,8 @@ Result<Json> OutputConfig(const Json& source_config, const Catalog& catalog) {
   }
   Json& text = shape.nested ? output["text_config"] : output;
 
-  for (const TypeName& type : family.model_types) {
-    if (type.name == shape.model_type && !type.known_to_mlx) {
-      output["model_type"] = family.model_types.front().name;
-    }
+  for (const TypeName& type : family.other_types) {
+    if (type.name == shape.model_type && !type.known_to_mlx) output["model_type"] = family.name;
   }
   RestoreRopeKeys(family, text);
   const auto value_of = [&](std::string_view key) -> const Json* {
@@ -89,6 +98,7 @@ Result<Json> OutputConfig(const Json& source_config, const Catalog& catalog) {
     if (const Json* value = value_of(key); value != nullptr) SetIfMissing(output, key, *value);
   }
 
+  CorrectTying(shape, catalog.tied, output, text);
   const std::string_view dtype = catalog.dtype == Dtype::kF16 ? "float16" : "bfloat16";
   SetDtype(output, dtype);
   if (shape.nested) SetDtype(text, dtype);

@@ -237,101 +237,134 @@ Status ReadPlain(const Checkpoint& checkpoint, const TensorInfo& info, const Cat
   });
 }
 
-// Scales of the blocks that lines of an FP8 tensor touch. Its lines run within rows of the source.
-struct Fp8Scales {
-  uint64_t source_rows;
-  uint64_t source_cols;
-  uint64_t first_row;  // Of blocks.
-  uint64_t num_cols;   // Of blocks.
-  std::vector<float> values;
+// What each FP8 code means in the blocks that lines touch. Its lines run within rows of the source,
+// one after the other, so that tables for one row of blocks at a time are enough.
+class Fp8Tables {
+ public:
+  // `lines` of a tensor [..., rows, cols] with scales [..., rows / 128, cols / 128], rounded up.
+  static Result<Fp8Tables> Read(const Checkpoint& checkpoint, const TensorInfo& info,
+                                const TensorInfo& scale_info, const Lines& lines, Dtype target) {
+    Fp8Tables tables;
+    tables.to_f16_ = target == Dtype::kF16;
+    tables.source_rows_ = info.shape[info.shape.size() - 2];
+    tables.source_cols_ = info.shape.back();
+    tables.block_cols_ = scale_info.shape.back();
+    const uint64_t block_rows = scale_info.shape[scale_info.shape.size() - 2];
+    const uint64_t last = lines.first + (lines.count - 1) * lines.stride;
+    const uint64_t matrix_size = tables.source_rows_ * tables.source_cols_;
+    RAM_CHECK(last / matrix_size == lines.first / matrix_size);
+    RAM_CHECK(lines.first % tables.source_cols_ + (lines.length - 1) * lines.step <
+              tables.source_cols_);
+    tables.first_block_row_ = tables.BlockRow(lines.first);
+    const uint64_t count =
+        (tables.BlockRow(last) - tables.first_block_row_ + 1) * tables.block_cols_;
 
-  const float* Row(uint64_t element) const {
-    const uint64_t row = element / source_cols % source_rows;
-    return values.data() + (row / kFp8Block - first_row) * num_cols;
+    const ConvertLine convert = Converter<false>(scale_info.dtype, Dtype::kF32);
+    RAM_CHECK(convert != nullptr);  // Binding checks it.
+    const auto element_bytes = static_cast<uint64_t>(BitsOf(scale_info.dtype)) / 8;
+    std::vector<uint8_t> raw(count * element_bytes);
+    const uint64_t start =
+        (lines.first / matrix_size * block_rows + tables.first_block_row_) * tables.block_cols_;
+    RAM_RETURN_IF_ERROR(checkpoint.Read(scale_info, start * element_bytes, raw));
+    tables.scales_.resize(count);
+    convert(raw.data(), /*step=*/1, count, reinterpret_cast<uint8_t*>(tables.scales_.data()));
+    return tables;
   }
+
+  // Decodes `count` elements, `step` apart, from element number `start` of the source on.
+  void Decode(uint64_t start, const uint8_t* from, uint64_t step, uint64_t count, uint8_t* to) {
+    const uint64_t block_row = BlockRow(start) - first_block_row_;
+    if (block_row != current_) Fill(block_row);
+    const uint64_t col = start % source_cols_;
+    for (uint64_t i = 0; i < count; ++i) {
+      const uint64_t block_col = (col + i * step) / kFp8Block;
+      std::memcpy(to + i * 2, &bits_[block_col * 256 + from[i * step]], 2);
+    }
+  }
+
+ private:
+  uint64_t BlockRow(uint64_t element) const {
+    return element / source_cols_ % source_rows_ / kFp8Block;
+  }
+
+  // bf16(e4m3) * scale, rounded to F32 and then to BF16, as mlx-lm does it for deepseek_v3.
+  void Fill(uint64_t block_row) {
+    current_ = block_row;
+    bits_.resize(block_cols_ * 256);
+    for (uint64_t block = 0; block < block_cols_; ++block) {
+      const float scale = scales_[block_row * block_cols_ + block];
+      for (uint64_t code = 0; code < 256; ++code) {
+        uint16_t bits = Bf16FromFloat(FloatFromF8E4M3(static_cast<uint8_t>(code)) * scale);
+        if (to_f16_) bits = F16FromFloat(FloatFromBf16(bits));
+        bits_[block * 256 + code] = bits;
+      }
+    }
+  }
+
+  bool to_f16_ = false;
+  uint64_t source_rows_ = 0;
+  uint64_t source_cols_ = 0;
+  uint64_t block_cols_ = 0;
+  uint64_t first_block_row_ = 0;
+  uint64_t current_ = ~uint64_t{0};  // Row of blocks that bits_ are for.
+  std::vector<float> scales_;
+  std::vector<uint16_t> bits_;  // [block_cols_, 256]
 };
 
-Result<Fp8Scales> ReadFp8Scales(const Checkpoint& checkpoint, const TensorInfo& info,
-                                const TensorInfo& scale_info, const Lines& lines) {
-  Fp8Scales scales;
-  scales.source_rows = info.shape[info.shape.size() - 2];
-  scales.source_cols = info.shape.back();
-  scales.num_cols = scale_info.shape.back();
-  const uint64_t block_rows = scale_info.shape[scale_info.shape.size() - 2];
-  const uint64_t last = lines.first + (lines.count - 1) * lines.stride;
-  const uint64_t matrix = lines.first / (scales.source_rows * scales.source_cols);
-  RAM_CHECK(last / (scales.source_rows * scales.source_cols) == matrix);
-  RAM_CHECK(lines.first % scales.source_cols + (lines.length - 1) * lines.step <
-            scales.source_cols);
-  scales.first_row = lines.first / scales.source_cols % scales.source_rows / kFp8Block;
-  const uint64_t last_row = last / scales.source_cols % scales.source_rows / kFp8Block;
-  const uint64_t count = (last_row - scales.first_row + 1) * scales.num_cols;
-
-  const ConvertLine convert = Converter<false>(scale_info.dtype, Dtype::kF32);
-  RAM_CHECK(convert != nullptr);  // Binding checks it.
-  const auto element_bytes = static_cast<uint64_t>(BitsOf(scale_info.dtype)) / 8;
-  std::vector<uint8_t> raw(count * element_bytes);
-  const uint64_t start = (matrix * block_rows + scales.first_row) * scales.num_cols;
-  RAM_RETURN_IF_ERROR(checkpoint.Read(scale_info, start * element_bytes, raw));
-  scales.values.resize(count);
-  convert(raw.data(), /*step=*/1, count, reinterpret_cast<uint8_t*>(scales.values.data()));
-  return scales;
-}
-
-// bf16(e4m3) * scale, rounded to F32 and then to BF16, as mlx-lm does it for deepseek_v3.
 Status ReadFp8(const Checkpoint& checkpoint, const TensorInfo& info, const TensorInfo& scale_info,
                const CatalogTensor& tensor, const Lines& lines, std::span<uint8_t> out) {
-  static const std::array<float, 256> kValues = [] {
-    std::array<float, 256> values = {};
-    for (size_t i = 0; i < values.size(); ++i) values[i] = FloatFromF8E4M3(static_cast<uint8_t>(i));
-    return values;
-  }();
   RAM_CHECK(tensor.dtype != Dtype::kF32 && !tensor.add_one);
-  RAM_ASSIGN_OR_RETURN(const Fp8Scales scales, ReadFp8Scales(checkpoint, info, scale_info, lines));
-  const bool to_f16 = tensor.dtype == Dtype::kF16;
+  RAM_ASSIGN_OR_RETURN(Fp8Tables tables,
+                       Fp8Tables::Read(checkpoint, info, scale_info, lines, tensor.dtype));
   std::vector<uint8_t> scratch;
   return ReadLines(checkpoint, info, lines, /*element_bytes=*/1, [&](const Piece& piece) {
     Place(
         piece, lines, tensor.cols, /*target_bytes=*/2, scratch,
         [&](uint64_t line, uint64_t element, const uint8_t* from, uint64_t count, uint8_t* to) {
-          const uint64_t start = lines.first + line * lines.stride + element * lines.step;
-          const float* row = scales.Row(start);
-          const uint64_t col = start % scales.source_cols;
-          for (uint64_t i = 0; i < count; ++i) {
-            const float scale = row[(col + i * lines.step) / kFp8Block];
-            uint16_t bits = Bf16FromFloat(kValues[from[i * lines.step]] * scale);
-            if (to_f16) bits = F16FromFloat(FloatFromBf16(bits));
-            std::memcpy(to + i * 2, &bits, 2);
-          }
+          tables.Decode(lines.first + line * lines.stride + element * lines.step, from, lines.step,
+                        count, to);
         },
         out.data());
   });
 }
 
-// Decodes MXFP4 rows; every value is exact in BF16.
+// What each MXFP4 code means under each scale; exact in BF16.
+using Mxfp4Table = std::array<std::array<uint16_t, 16>, 256>;
+
+Mxfp4Table MakeMxfp4Table(bool to_f16) {
+  Mxfp4Table table = {};
+  for (size_t scale = 0; scale < table.size(); ++scale) {
+    for (size_t code = 0; code < 16; ++code) {
+      const float value =
+          FloatFromE2M1(static_cast<uint8_t>(code)) * FloatFromE8M0(static_cast<uint8_t>(scale));
+      table[scale][code] = to_f16 ? F16FromFloat(value) : Bf16FromFloat(value);
+    }
+  }
+  return table;
+}
+
 Status ReadMxfp4(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
                  uint64_t first_row, uint64_t num_rows, std::span<uint8_t> out) {
   RAM_CHECK(tensor.dtype != Dtype::kF32 && !tensor.add_one);
-  const bool to_f16 = tensor.dtype == Dtype::kF16;
+  static const Mxfp4Table kBf16Table = MakeMxfp4Table(/*to_f16=*/false);
+  static const Mxfp4Table kF16Table = MakeMxfp4Table(/*to_f16=*/true);
+  const Mxfp4Table& table = tensor.dtype == Dtype::kF16 ? kF16Table : kBf16Table;
   const uint64_t groups = tensor.cols / kMxfp4Group;
   const uint64_t rows_at_once = std::clamp<uint64_t>(kScratchBytes / tensor.cols, 1, num_rows);
   std::vector<uint8_t> codes(rows_at_once * tensor.cols / 2);
   std::vector<uint8_t> scales(rows_at_once * groups);
+  uint8_t* to = out.data();
   for (uint64_t row = 0; row < num_rows; row += rows_at_once) {
     const uint64_t count = std::min(rows_at_once, num_rows - row);
     RAM_RETURN_IF_ERROR(ReadMxfp4Rows(checkpoint, tensor, view, first_row + row, count,
                                       std::span(codes).first(count * tensor.cols / 2),
                                       std::span(scales).first(count * groups)));
-    uint8_t* to = out.data() + row * tensor.cols * 2;
+    const uint8_t* pair = codes.data();
     for (uint64_t group = 0; group < count * groups; ++group) {
-      const float scale = FloatFromE8M0(scales[group]);
-      for (uint64_t i = 0; i < kMxfp4Group; ++i) {
-        const uint8_t pair = codes[(group * kMxfp4Group + i) / 2];
-        const auto code = static_cast<uint8_t>(i % 2 == 0 ? pair & 15u : pair >> 4);
-        const float value = FloatFromE2M1(code) * scale;
-        const uint16_t bits = to_f16 ? F16FromFloat(value) : Bf16FromFloat(value);
-        std::memcpy(to, &bits, 2);
-        to += 2;
+      const std::array<uint16_t, 16>& values = table[scales[group]];
+      for (uint64_t i = 0; i < kMxfp4Group / 2; ++i, ++pair, to += 4) {
+        std::memcpy(to, &values[*pair & 15u], 2);
+        std::memcpy(to + 2, &values[*pair >> 4], 2);
       }
     }
   }

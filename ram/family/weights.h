@@ -15,8 +15,10 @@ namespace ram {
 
 // Reads rows [first_row, first_row + num_rows) of view `view` of a bound tensor as `tensor.dtype`
 // (exact where the source has that precision; F32 and decoded FP8 are rounded to nearest even) into
-// `out` [num_rows * cols * element size]. Scratch memory: at most a few MiB beyond `out`.
-// Thread-safe; keeps no state. kCorrupt or kIo from the file.
+// `out` [num_rows * cols * element size]. Consecutive rows that need no conversion are one read
+// straight into `out`; rows whose columns lie far apart in the source (llama4) are read by columns,
+// the faster the more rows at once. Scratch memory: at most a few MiB beyond `out`.
+// Thread-safe; keeps no state. kNotFound for an unbound tensor; kCorrupt or kIo from the file.
 Status ReadRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
                 uint64_t first_row, uint64_t num_rows, std::span<uint8_t> out);
 

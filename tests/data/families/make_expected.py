@@ -6,8 +6,8 @@ bfloat16, and note for every parameter its shape, dtype and the SHA-256 of its b
 `mlx_lm.convert -q` chooses for each module, and what the caches hold. Then the parameters of models
 that mlx-lm builds from other configs, changed in one thing each. Writes expected.json.
 
-mlx-lm 0.32.2 cannot load gpt_oss with BF16 experts: those tensors are computed here with numpy from
-the published layout (in-major, gate and up interleaved).
+mlx-lm 0.32.2 cannot load gpt_oss with BF16 experts: those tensors are split here from the layout of
+transformers (in-major, gate and up interleaved).
 
     python make_expected.py
 """
