@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -92,7 +93,9 @@ INSTANTIATE_TEST_SUITE_P(EveryTarget, MlxGoldenTest,
 
 // mx.dequantize computes in the dtype: both the product and the sum are rounded to it.
 TEST(MlxGolden, CodesDecodeToTheSameValues) {
-  for (const auto& [name, dtype] : kSources) {
+  for (const Source& source : kSources) {
+    const char* name = source.file;
+    const Dtype dtype = source.dtype;
     const GoldenFile golden(name);
     ASSERT_TRUE(golden.ok()) << name;
     for (const Choice& choice : kAffineChoices) {

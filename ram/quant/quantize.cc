@@ -51,8 +51,9 @@ struct Batch {
   size_t num_groups;
   HWY_ALIGN float weights[kBatch];
   HWY_ALIGN uint8_t codes[kBatch];
-  HWY_ALIGN float min[kMaxGroups];  // Here and below: 0 is the range of the groups that fill up
-  HWY_ALIGN float max[kMaxGroups];  // vectors beyond num_groups.
+  // Beyond num_groups, where vectors end later: of groups of zeros.
+  HWY_ALIGN float min[kMaxGroups];
+  HWY_ALIGN float max[kMaxGroups];
   HWY_ALIGN float rule_scale[kMaxGroups] = {};  // Of the range rule, not rounded yet.
   HWY_ALIGN float scale[kMaxGroups] = {};       // As stored.
   HWY_ALIGN float bias[kMaxGroups] = {};        // As stored; the range rule needs no rounding here.
@@ -113,9 +114,9 @@ HWY_INLINE hn::Vec<hn::Rebind<uint8_t, F>> LowBytes(FV integers) {
   return hn::U8FromU32(hn::And(shifted, hn::Set(U(), 0xFF)));
 }
 
-// Fills in the codes, nearest on the grid of `code_scale`, and adds their errors on the stored grid
-// to `error`. kExact: code * scale is exact in f32, as it is for 16-bit scales, so that a fused
-// multiply-add gives the same bits.
+// Fills in the codes, nearest on the grid of `code_scales`, and adds their errors on the stored
+// grid to `error`. kExact: code * scale is exact in f32, as it is for 16-bit scales, so that a
+// fused multiply-add gives the same bits.
 template <Rounding kRounding, bool kExact>
 void ChooseCodes(const float* HWY_RESTRICT code_scales, int bits, Batch& batch, RowError& error) {
   const F f;

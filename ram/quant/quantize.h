@@ -57,7 +57,7 @@ struct QuantizeOptions {
   Choice choice;  // Affine, legal for the matrix.
   Quantizer quantizer = Quantizer::kRtnPlus;
   Rounding rounding = Rounding::kCpu;
-  // kOpt only: importance of each column [cols], >= 0; empty: rms of the group + |weight|.
+  // kOpt only: importance of each column [cols], 0 to 1e30; empty: rms of the group + |weight|.
   std::span<const float> column_weights = {};
 };
 
@@ -68,10 +68,12 @@ struct StoredError {
 };
 
 // Quantizes one matrix (or some rows of one: groups do not cross rows, so any cut between rows
-// gives the same bits). All weights finite. Single-threaded, thread-safe, no allocation on the heap
-// but for kOpt. Also returns the error of what was written, summed in a fixed order: sums of 16
-// lanes per row, then over rows in f64. kInvalidArgument if sizes, dtype and choice do not fit
-// together; kCorrupt names the row and column of a NaN or infinity.
+// gives the same bits). Single-threaded, thread-safe, no allocation; 50 KiB of stack. Also returns
+// the error of what was written, summed in a fixed order: f32 in 16 lanes per row, then over rows
+// in f64. Codes are nearest up to the rounding of one f32 division.
+// kInvalidArgument if sizes, dtype and choice do not fit together; kCorrupt names the row and
+// column of a NaN or infinity, or of a group too large for a scale (a range above 3e38, a constant
+// above 3e31). `out` then holds anything.
 Result<StoredError> Quantize(const MatrixView& weights, const QuantizeOptions& options,
                              const PackedMatrix& out);
 
