@@ -159,6 +159,15 @@ TEST(CatalogTest, OuterVocabularyOfGemma3) {
   EXPECT_EQ(Must(BuildCatalog(config)).vocabulary, 99u);
 }
 
+// As in mlx-lm, which never looks at these keys for these families.
+TEST(CatalogTest, KeysThatAFamilyDoesNotReadAreIgnored) {
+  Json config = Must(ReadJsonFile(FixturePath("qwen3") / "config.json"));
+  const size_t count = Must(BuildCatalog(config)).tensors.size();
+  config["mlp_bias"] = true;
+  config["use_qk_norm"] = false;
+  EXPECT_EQ(Must(BuildCatalog(config)).tensors.size(), count);
+}
+
 TEST(CatalogTest, StatedDtype) {
   Json config = Must(ReadJsonFile(FixturePath("llama") / "config.json"));
   const auto dtype = [&] { return Must(BuildCatalog(config)).dtype; };

@@ -207,6 +207,8 @@ struct Family {
   HeadDimRule head_dim = HeadDimRule::kOptional;
   BiasRule qkv_bias = BiasRule::kNo;
   BiasRule o_bias = BiasRule::kNo;
+  bool reads_mlp_bias = false;     // The key mlp_bias counts; otherwise there are none.
+  bool reads_use_qk_norm = false;  // The key use_qk_norm counts; otherwise there always are.
   bool latent_attention = false;
   bool gated_attention = false;  // q_proj holds a gate too: twice the rows.
   AttentionRule attention_rule = AttentionRule::kFull;

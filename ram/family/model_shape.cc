@@ -383,9 +383,9 @@ Status ReadFlags(ConfigReader& reader, const Json& config, const Json& text, Mod
   set(When::kOBias, bias(family.o_bias));
   set(When::kQRankBias, bias(family.qkv_bias) && shape.is(When::kQRank));
   RAM_ASSIGN_OR_RETURN(const bool mlp_bias, reader.Flag("mlp_bias", false));
-  set(When::kMlpBias, mlp_bias);
+  set(When::kMlpBias, family.reads_mlp_bias && mlp_bias);
   RAM_ASSIGN_OR_RETURN(const bool use_qk_norm, reader.Flag("use_qk_norm", true));
-  set(When::kQkNorm, use_qk_norm);
+  set(When::kQkNorm, !family.reads_use_qk_norm || use_qk_norm);
 
   // Some nested configs say it only outside.
   const bool only_outside = shape.nested && Find(text, "tie_word_embeddings") == nullptr;
