@@ -60,6 +60,12 @@ std::string Percent(double share) {
   return percent >= 0.995 ? fmt::format("{:.1f} %", percent) : fmt::format("{:.2g} %", percent);
 }
 
+// For columns: "33.0 %", "<0.1 %".
+std::string ColumnPercent(double share) {
+  if (share > 0 && share < 0.0005) return "<0.1 %";
+  return fmt::format("{:.1f} %", 100 * share);
+}
+
 double Ratio(WideInt part, WideInt whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
@@ -222,12 +228,12 @@ std::string ClassParagraph(const Plan& plan, const RateTable& rates) {
                      "size", "harm");
   for (const ClassSummary& summary : SummariseClasses(plan, rates)) {
     const double alpha = std::exp(summary.sum_log_alpha / static_cast<double>(summary.count));
-    out +=
-        fmt::format("  {:<18}{:>8}{:>8.3g}{:>8.2f}{:>8}{:>8}\n", summary.name, summary.count, alpha,
-                    8 * static_cast<double>(summary.bytes) /
-                        static_cast<double>(std::max<uint64_t>(summary.weights, 1)),
-                    Percent(static_cast<double>(summary.bytes) / static_cast<double>(plan.bytes)),
-                    Percent(Ratio(summary.cost, plan.cost)));
+    out += fmt::format(
+        "  {:<18}{:>8}{:>8.3g}{:>8.2f}{:>8}{:>8}\n", summary.name, summary.count, alpha,
+        8 * static_cast<double>(summary.bytes) /
+            static_cast<double>(std::max<uint64_t>(summary.weights, 1)),
+        ColumnPercent(static_cast<double>(summary.bytes) / static_cast<double>(plan.bytes)),
+        ColumnPercent(Ratio(summary.cost, plan.cost)));
     std::vector<std::string> parts;
     for (const auto& [choice, layers] : summary.layers) {
       if (summary.count == 1 || *layers.rbegin() < 0) {

@@ -37,8 +37,21 @@ Choice UniformChoice(const ModuleRates& module, const Choice& uniform) {
   return module.Find(choice) == nullptr ? Choice::Dense() : choice;
 }
 
-UniformReference MakeUniform(const RateTable& rates, const Problem& problem, const Curve& curve,
-                             Objective objective, const Choice& uniform) {
+Error BudgetTooSmall(uint64_t budget_bytes, uint64_t min_safe_bytes, const PlanRequest& request) {
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format(
+          "a budget of {} is {} bytes below the smallest plan, which takes {}{}{}",
+          FormatBytes(budget_bytes), FormatCount(min_safe_bytes - budget_bytes),
+          FormatBytes(min_safe_bytes),
+          request.floor_db > 0 ? fmt::format(" above the floor of {} dB", request.floor_db) : "",
+          request.rules.empty() ? "" : " with these pins and bans")};
+}
+
+}  // namespace
+
+UniformReference PriceUniform(const RateTable& rates, const Problem& problem, const Curve& curve,
+                              Objective objective, const Choice& uniform) {
   UniformReference reference;
   reference.choice = uniform;
   reference.bytes = problem.fixed_bytes;
@@ -55,19 +68,6 @@ UniformReference MakeUniform(const RateTable& rates, const Problem& problem, con
   }
   return reference;
 }
-
-Error BudgetTooSmall(uint64_t budget_bytes, uint64_t min_safe_bytes, const PlanRequest& request) {
-  return Error{
-      ErrorCode::kInvalidArgument,
-      fmt::format(
-          "a budget of {} is {} bytes below the smallest plan, which takes {}{}{}",
-          FormatBytes(budget_bytes), FormatCount(min_safe_bytes - budget_bytes),
-          FormatBytes(min_safe_bytes),
-          request.floor_db > 0 ? fmt::format(" above the floor of {} dB", request.floor_db) : "",
-          request.rules.empty() ? "" : " with these pins and bans")};
-}
-
-}  // namespace
 
 double Plan::bits_per_weight() const {
   return num_weights == 0 ? 0 : 8 * static_cast<double>(bytes) / static_cast<double>(num_weights);
@@ -117,7 +117,7 @@ Result<Plan> MakePlan(const LoadedRates& rates, const Problem& problem, const Cu
   plan.core_items = solution.core_items;
   plan.states = solution.states;
   plan.uniform =
-      MakeUniform(table, problem, curve, request.objective, Choice::Affine(4, /*group_size=*/64));
+      PriceUniform(table, problem, curve, request.objective, Choice::Affine(4, /*group_size=*/64));
   plan.next_gib_saving = ShadowSaving(curve, plan.bytes - problem.fixed_bytes, kGiB);
 
   plan.notes = problem.notes;

@@ -127,6 +127,11 @@ struct Plan {
 Result<Plan> MakePlan(const LoadedRates& rates, const Problem& problem, const Curve& curve,
                       const PlanRequest& request, uint64_t budget_bytes);
 
+// What uniform quantization at `uniform` takes and costs, as mlx_lm.convert does it: routers by the
+// family's rule, 16 bits where the group size does not divide the columns.
+UniformReference PriceUniform(const RateTable& rates, const Problem& problem, const Curve& curve,
+                              Objective objective, const Choice& uniform);
+
 // Every module at its smallest choice above the floor ("min-safe").
 uint64_t MinSafeBytes(const Problem& problem, const Curve& curve);
 

@@ -41,16 +41,16 @@ std::string LinesText(const Range& range, const Text& text) {
   return out + "\n]";
 }
 
-std::string ChoiceText(const Choice& choice) { return JsonString(ChoiceName(choice)); }
+std::string ChoiceText(const Choice& choice) { return JsonStringText(ChoiceName(choice)); }
 
 std::string QuotedWide(WideInt value) { return fmt::format("\"{}\"", WideText(value)); }
 
 std::string PriorsText(const Priors& priors) {
   std::string out = fmt::format("{{\"origin\": {}, \"sha256\": {}, \"class_factors\": {{",
-                                JsonString(priors.origin), JsonString(priors.sha256));
+                                JsonStringText(priors.origin), JsonStringText(priors.sha256));
   std::string_view separator;
   for (const auto& [name, factor] : priors.class_factors) {
-    out += fmt::format("{}{}: {}", separator, JsonString(name), JsonNumber(factor));
+    out += fmt::format("{}{}: {}", separator, JsonStringText(name), JsonNumberText(factor));
     separator = ", ";
   }
   return out + fmt::format(
@@ -58,11 +58,11 @@ std::string PriorsText(const Priors& priors) {
                    "\"tied_embedding\": {}}}",
                    ArrayText(priors.depth,
                              [](const std::pair<double, double>& point) {
-                               return fmt::format("[{}, {}]", JsonNumber(point.first),
-                                                  JsonNumber(point.second));
+                               return fmt::format("[{}, {}]", JsonNumberText(point.first),
+                                                  JsonNumberText(point.second));
                              }),
-                   JsonNumber(priors.head), JsonNumber(priors.embedding),
-                   JsonNumber(priors.tied_embedding));
+                   JsonNumberText(priors.head), JsonNumberText(priors.embedding),
+                   JsonNumberText(priors.tied_embedding));
 }
 
 std::string_view RuleKindName(Rule::Kind kind) {
@@ -82,10 +82,10 @@ std::string_view RuleKindName(Rule::Kind kind) {
 // As it was written, and taken apart for readers without our parser.
 std::string RuleText(const Rule& rule) {
   return fmt::format("{{\"kind\": \"{}\", \"pattern\": {}, {}, \"text\": {}}}",
-                     RuleKindName(rule.kind), JsonString(rule.pattern),
+                     RuleKindName(rule.kind), JsonStringText(rule.pattern),
                      rule.choice ? fmt::format("\"choice\": {}", ChoiceText(*rule.choice))
                                  : fmt::format("\"bits\": {}", rule.bits),
-                     JsonString(rule.text));
+                     JsonStringText(rule.text));
 }
 
 std::string CertificateText(const Plan& plan) {
@@ -95,7 +95,7 @@ std::string CertificateText(const Plan& plan) {
       "{{\"cost_unit\": 1e-15, \"upper_bound\": {}, \"lower_bound\": {}, \"gap\": {}, "
       "\"lambda\": {{\"num\": \"{}\", \"den\": \"{}\"}}, \"proven_by_search\": {}, "
       "\"core_items\": {}, \"states\": {}}}",
-      QuotedWide(plan.cost), QuotedWide(plan.lower_bound), JsonNumber(gap), plan.lambda.num,
+      QuotedWide(plan.cost), QuotedWide(plan.lower_bound), JsonNumberText(gap), plan.lambda.num,
       plan.lambda.den, plan.proven_by_search, plan.core_items, plan.states);
 }
 
@@ -109,9 +109,9 @@ std::string ModuleText(const PlannedModule& module) {
   return fmt::format(
       "{{\"name\": {}, \"choice\": {}, \"bytes\": {}, \"cost\": \"{}\", \"alpha\": {}, "
       "\"relative_mse\": {}, \"sqnr_db\": {}}}",
-      JsonString(module.name), ChoiceText(module.choice), module.bytes, module.cost,
-      JsonNumber(module.alpha), JsonNumber(module.relative_mse),
-      std::isfinite(module.sqnr_db) ? JsonNumber(module.sqnr_db) : "null");
+      JsonStringText(module.name), ChoiceText(module.choice), module.bytes, module.cost,
+      JsonNumberText(module.alpha), JsonNumberText(module.relative_mse),
+      std::isfinite(module.sqnr_db) ? JsonNumberText(module.sqnr_db) : "null");
 }
 
 // ---- Reading ----
@@ -235,8 +235,9 @@ Result<Rule> ReadRule(const Json& json, std::string_view where) {
   if (!rule) return Wrong(where, "text", rule.error().message);
   // The other keys say the same again.
   if (Json::parse(RuleText(*rule)) != json) {
-    return Wrong(where, "text",
-                 fmt::format("{} means another rule than the keys beside it", JsonString(text)));
+    return Wrong(
+        where, "text",
+        fmt::format("{} means another rule than the keys beside it", JsonStringText(text)));
   }
   return rule;
 }
@@ -391,38 +392,38 @@ std::string ToJsonText(const Plan& plan) {
   const auto count = [&](std::string_view key, uint64_t value) {
     line(key, fmt::format("{}", value));
   };
-  line("format", JsonString(kFormat));
-  line("model", JsonString(plan.model));
-  line("rates", fmt::format("{{\"file\": {}, \"sha256\": {}}}", JsonString(plan.rates_file),
-                            JsonString(plan.rates_sha256)));
-  line("objective", JsonString(ObjectiveName(request.objective)));
+  line("format", JsonStringText(kFormat));
+  line("model", JsonStringText(plan.model));
+  line("rates", fmt::format("{{\"file\": {}, \"sha256\": {}}}", JsonStringText(plan.rates_file),
+                            JsonStringText(plan.rates_sha256)));
+  line("objective", JsonStringText(ObjectiveName(request.objective)));
   line("priors", PriorsText(request.priors));
   line("menu",
        ArrayText(request.menu.empty() ? DefaultMenu(request.objective) : request.menu, ChoiceText));
-  line("floor_db", JsonNumber(request.floor_db));
+  line("floor_db", JsonNumberText(request.floor_db));
   line("rules", ArrayText(request.rules, RuleText));
   line("ties", ArrayText(request.ties, [](const std::vector<std::string>& group) {
-         return ArrayText(group, JsonString);
+         return ArrayText(group, JsonStringText);
        }));
   line("protect", request.protect ? "true" : "false");
   count("budget_bytes", plan.budget_bytes);
   count("fixed_bytes", plan.fixed_bytes);
   count("bytes", plan.bytes);
   count("num_weights", plan.num_weights);
-  line("bits_per_weight", JsonNumber(plan.bits_per_weight()));
+  line("bits_per_weight", JsonNumberText(plan.bits_per_weight()));
   count("min_safe_bytes", plan.min_safe_bytes);
   count("dense_bytes", plan.dense_bytes);
   line("certificate", CertificateText(plan));
   line("uniform", UniformText(plan.uniform));
-  line("next_gib_saving", JsonNumber(plan.next_gib_saving));
-  line("notes", ArrayText(plan.notes, JsonString));
+  line("next_gib_saving", JsonNumberText(plan.next_gib_saving));
+  line("notes", ArrayText(plan.notes, JsonStringText));
   line("modules", LinesText(plan.modules, ModuleText));
   out += "\"items\": ";
   out += LinesText(plan.items, [&](const ProblemItem& item) {
-    const auto name = [&](size_t index) { return JsonString(plan.modules[index].name); };
+    const auto name = [&](size_t index) { return JsonStringText(plan.modules[index].name); };
     return fmt::format("{{\"modules\": {}, \"options\": {}, \"reason\": {}}}",
                        ArrayText(item.modules, name), ArrayText(item.options, ChoiceText),
-                       JsonString(item.reason));
+                       JsonStringText(item.reason));
   });
   return out + "\n}\n";
 }

@@ -287,10 +287,14 @@ Status CheckRequest(const RateTable& rates, const PlanRequest& request) {
   }
   for (const ModuleRates& module : rates.modules) {
     if (module.num_nan == 0 && module.num_inf == 0) continue;
-    return Error{ErrorCode::kCorrupt,
-                 fmt::format("{} holds {} NaN and {} infinite weights: nothing can be promised for "
-                             "such a model",
-                             module.name, module.num_nan, module.num_inf)};
+    return Error{
+        ErrorCode::kCorrupt,
+        fmt::format("{} holds {} NaN and {} infinite weights{}: nothing can be promised for "
+                    "such a model",
+                    module.name, module.num_nan, module.num_inf,
+                    module.first_non_finite.empty()
+                        ? ""
+                        : fmt::format(" (the first at {})", module.first_non_finite))};
   }
   return Done{};
 }

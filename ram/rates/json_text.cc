@@ -8,12 +8,12 @@
 
 namespace ram {
 
-std::string JsonNumber(double value) {
+std::string JsonNumberText(double value) {
   RAM_CHECK(std::isfinite(value));
   return fmt::format("{}", value);
 }
 
-std::string JsonString(std::string_view text) {
+std::string JsonStringText(std::string_view text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

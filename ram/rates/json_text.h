@@ -9,9 +9,9 @@
 namespace ram {
 
 // The shortest decimal that every reader turns into the same double again. `value` is finite.
-std::string JsonNumber(double value);
+std::string JsonNumberText(double value);
 
 // Quoted and escaped. Bytes that are no UTF-8 become U+FFFD.
-std::string JsonString(std::string_view text);
+std::string JsonStringText(std::string_view text);
 
 }  // namespace ram

@@ -38,11 +38,11 @@ void AppendCount(std::string& out, std::string_view key, uint64_t value) {
 }
 
 void AppendString(std::string& out, std::string_view key, std::string_view value) {
-  out += fmt::format("\"{}\": {}", key, JsonString(value));
+  out += fmt::format("\"{}\": {}", key, JsonStringText(value));
 }
 
 void AppendNumber(std::string& out, std::string_view key, double value) {
-  out += fmt::format("\"{}\": {}", key, JsonNumber(value));
+  out += fmt::format("\"{}\": {}", key, JsonNumberText(value));
 }
 
 // "key": [text of each element].
@@ -64,7 +64,7 @@ void AppendSlice(std::string& out, const SliceRates& slice) {
   out += ", ";
   AppendNumber(out, "sum_squares", slice.sum_squares);
   out += ", ";
-  AppendArray(out, "sum_squares_errors", slice.sum_squares_errors, JsonNumber);
+  AppendArray(out, "sum_squares_errors", slice.sum_squares_errors, JsonNumberText);
   out += '}';
 }
 
@@ -94,29 +94,33 @@ void AppendModule(std::string& out, const ModuleRates& module) {
   out += ", ";
   AppendCount(out, "num_inf", module.num_inf);
   out += ", ";
+  if (!module.first_non_finite.empty()) {
+    AppendString(out, "first_non_finite", module.first_non_finite);
+    out += ", ";
+  }
   AppendString(out, "hash", module.hash);
   out += ", ";
   AppendArray(out, "choices", module.choices,
-              [](const ChoiceRate& rate) { return JsonString(ChoiceName(rate.choice)); });
+              [](const ChoiceRate& rate) { return JsonStringText(ChoiceName(rate.choice)); });
   out += ", ";
   AppendArray(out, "bytes", module.choices,
               [](const ChoiceRate& rate) { return fmt::format("{}", rate.bytes); });
   out += ", ";
   AppendArray(out, "sum_squares_error", module.choices,
-              [](const ChoiceRate& rate) { return JsonNumber(rate.sum_squares_error); });
+              [](const ChoiceRate& rate) { return JsonNumberText(rate.sum_squares_error); });
   out += ", ";
   AppendArray(out, "weighted_error", module.choices,
-              [](const ChoiceRate& rate) { return JsonNumber(rate.weighted_error); });
+              [](const ChoiceRate& rate) { return JsonNumberText(rate.weighted_error); });
   out += ", ";
   AppendArray(out, "largest_error", module.choices,
-              [](const ChoiceRate& rate) { return JsonNumber(rate.largest_error); });
+              [](const ChoiceRate& rate) { return JsonNumberText(rate.largest_error); });
   const auto has_rtn = [](const ChoiceRate& rate) {
     return rate.rtn_sum_squares_error.has_value();
   };
   if (std::ranges::any_of(module.choices, has_rtn)) {
     out += ", ";
     AppendArray(out, "rtn_sum_squares_error", module.choices, [](const ChoiceRate& rate) {
-      return rate.rtn_sum_squares_error ? JsonNumber(*rate.rtn_sum_squares_error)
+      return rate.rtn_sum_squares_error ? JsonNumberText(*rate.rtn_sum_squares_error)
                                         : std::string("null");
     });
   }
@@ -124,7 +128,7 @@ void AppendModule(std::string& out, const ModuleRates& module) {
   if (std::ranges::any_of(module.choices, is_priced)) {
     out += ", ";
     AppendArray(out, "priced_by", module.choices, [](const ChoiceRate& rate) {
-      return rate.priced_by ? JsonString(QuantizerName(*rate.priced_by)) : std::string("null");
+      return rate.priced_by ? JsonStringText(QuantizerName(*rate.priced_by)) : std::string("null");
     });
   }
   if (!module.slices.empty()) {
@@ -153,7 +157,8 @@ class ObjectReader {
     if (!object_.is_object()) return Wrong("expected an object");
     for (const auto& [key, value] : object_.items()) {
       if (std::ranges::find(known, key) == known.end()) {
-        return Wrong(fmt::format("key {} is not part of the format {}", JsonString(key), kFormat));
+        return Wrong(
+            fmt::format("key {} is not part of the format {}", JsonStringText(key), kFormat));
       }
     }
     return Done{};
@@ -412,6 +417,7 @@ Result<ModuleRates> ReadModule(const Json& json, int num_layers, std::string_vie
                                         "largest",
                                         "num_nan",
                                         "num_inf",
+                                        "first_non_finite",
                                         "hash",
                                         "choices",
                                         "bytes",
@@ -453,6 +459,9 @@ Result<ModuleRates> ReadModule(const Json& json, int num_layers, std::string_vie
   RAM_ASSIGN_OR_RETURN(module.largest, reader.Magnitude("largest"));
   RAM_ASSIGN_OR_RETURN(module.num_nan, reader.Count("num_nan"));
   RAM_ASSIGN_OR_RETURN(module.num_inf, reader.Count("num_inf"));
+  if (reader.Has("first_non_finite")) {
+    RAM_ASSIGN_OR_RETURN(module.first_non_finite, reader.String("first_non_finite"));
+  }
   RAM_ASSIGN_OR_RETURN(module.hash, reader.String("hash"));
   RAM_RETURN_IF_ERROR(ReadChoices(reader, module));
   RAM_RETURN_IF_ERROR(ReadSlices(reader, module));
@@ -598,7 +607,7 @@ std::string ToJsonText(const RateTable& table) {
   for (const FixedTensor& fixed : table.fixed) {
     out += separator;
     out += fmt::format("{{\"name\": {}, \"num_weights\": {}, \"bytes\": {}}}",
-                       JsonString(fixed.name), fixed.num_weights, fixed.bytes);
+                       JsonStringText(fixed.name), fixed.num_weights, fixed.bytes);
     separator = ",\n";
   }
   out += "\n]\n}\n";
@@ -611,8 +620,8 @@ Result<RateTable> ParseRateTable(std::string_view text, std::string_view where) 
   if (!json.is_object()) return reader.Wrong("expected an object");
   RAM_ASSIGN_OR_RETURN(const std::string format, reader.String("format"));
   if (format != kFormat) {
-    return reader.WrongKey("format",
-                           fmt::format("expected \"{}\", found {}", kFormat, JsonString(format)));
+    return reader.WrongKey(
+        "format", fmt::format("expected \"{}\", found {}", kFormat, JsonStringText(format)));
   }
   RAM_RETURN_IF_ERROR(reader.CheckKeys({"format", "model", "model_type", "structure_hash",
                                         "weights_hash", "quantizer", "rounding", "num_layers",

@@ -126,10 +126,10 @@ TEST(RateTable, OneModulePerLine) {
 TEST(RateTable, ExtremeDoublesSurvive) {
   for (const double value : {0.1, 1e-300, 4.9e-324, 1.7976931348623157e308, 1.0 / 3, 123456789.0,
                              9007199254740993.0, 1e15, 1e16, 1e22, 0.0}) {
-    const Json json = Json::parse(JsonNumber(value));
-    EXPECT_EQ(json.get<double>(), value) << JsonNumber(value);
+    const Json json = Json::parse(JsonNumberText(value));
+    EXPECT_EQ(json.get<double>(), value) << JsonNumberText(value);
   }
-  EXPECT_EQ(JsonNumber(0.1), "0.1");
+  EXPECT_EQ(JsonNumberText(0.1), "0.1");
 }
 
 TEST(RateTable, Sizes) {
