@@ -268,10 +268,17 @@ std::string ExtremesParagraph(const Plan& plan, const RateTable& rates) {
                              describe(*decided.front())));
 }
 
-std::string UniformParagraph(const Plan& plan) {
+std::string UniformParagraph(const Plan& plan, const RateTable& rates) {
   const UniformReference& uniform = plan.uniform;
   std::string text = fmt::format("For comparison, uniform {} as mlx_lm.convert writes it takes {}",
                                  Spoken(uniform.choice), FormatBytes(uniform.bytes));
+  const auto left_out = std::ranges::count_if(rates.modules, [&](const ModuleRates& module) {
+    return module.mlx_default == "uniform" && module.Find(uniform.choice) == nullptr;
+  });
+  if (left_out != 0) {
+    text += fmt::format(" with {} left in 16 bits, because the group divides no row there",
+                        Counted(static_cast<size_t>(left_out), "module"));
+  }
   if (!uniform.plan_cost || uniform.cost == 0) {
     return Wrapped(text + ", which is below the smallest plan here.");
   }
@@ -319,7 +326,7 @@ std::string ExplainPlan(const Plan& plan, const RateTable& rates) {
   for (const std::string& paragraph :
        {BudgetParagraph(plan), ObjectiveParagraph(plan), FixedParagraph(plan, rates),
         FloorParagraph(plan, rates), ClassParagraph(plan, rates), ExtremesParagraph(plan, rates),
-        UniformParagraph(plan), NextGibParagraph(plan), ProofParagraph(plan),
+        UniformParagraph(plan, rates), NextGibParagraph(plan), ProofParagraph(plan),
         NotesParagraph(plan)}) {
     if (!paragraph.empty()) out += "\n" + paragraph;
   }
