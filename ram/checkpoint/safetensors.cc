@@ -133,7 +133,10 @@ class HeaderReader final : public Json::json_sax_t {
     return true;
   }
 
-  bool null() override { return Unexpected("null"); }
+  // MLX writes "__metadata__": null where there is none.
+  bool null() override {
+    return (place_ == Place::kTop && name_ == kMetadataKey) || Unexpected("null");
+  }
   bool boolean(bool value) override { return Unexpected(value ? "true" : "false"); }
   // The parser calls this for numbers with a minus sign only.
   bool number_integer(int64_t number) override {

@@ -82,6 +82,7 @@ TEST(Safetensors, AcceptsWhatIsRareButLegal) {
       {"{ }   ", 0},
       {"{\n\t\"t\" : {\"dtype\":\"U8\", \"shape\":[1],\r\"data_offsets\":[0,1]} }", 1},
       {R"({"__metadata__":{}})", 0},
+      {R"({"__metadata__":null})", 0},
       {R"({"rank0":{"dtype":"F32","shape":[],"data_offsets":[0,4]}})", 4},
       {R"({"empty":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", 0},
       {R"({"empty":{"dtype":"F32","shape":[9007199254740992,0],"data_offsets":[0,0]}})", 0},

@@ -54,7 +54,7 @@ def dequantized(model, folder):
     model_class, args_class = _get_classes(config)
     plain = model_class(args_class.from_dict(config))
     plain.eval()
-    plain.load_weights(list(weights.items()), strict=True)
+    plain.load_weights(list(plain.sanitize(weights).items()), strict=True)
     return plain
 
 
