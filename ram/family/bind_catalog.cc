@@ -14,8 +14,8 @@
 
 #include "ram/base/bytes.h"
 #include "ram/family/catalog.h"
-#include "ram/family/layout.h"
 #include "ram/family/model_shape.h"
+#include "ram/family/tensor_layout.h"
 
 namespace ram {
 namespace {

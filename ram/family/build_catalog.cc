@@ -1,8 +1,8 @@
 #include <utility>
 
 #include "ram/family/catalog.h"
-#include "ram/family/layout.h"
 #include "ram/family/model_shape.h"
+#include "ram/family/tensor_layout.h"
 
 namespace ram {
 

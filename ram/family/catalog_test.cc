@@ -159,6 +159,15 @@ TEST(CatalogTest, OuterVocabularyOfGemma3) {
   EXPECT_EQ(Must(BuildCatalog(config)).vocabulary, 99u);
 }
 
+TEST(CatalogTest, EveryFourthLayerOfLlama4SeesEverything) {
+  Json config = Must(ReadJsonFile(FixturePath("llama4") / "config.json"));
+  config["text_config"]["num_hidden_layers"] = 6;
+  const StateSize state = Must(BuildCatalog(config)).state;
+  EXPECT_EQ(state.cache_elements_per_token, 2u * 2 * 32);  // Layer 3.
+  EXPECT_EQ(state.window_cache_elements_per_token, 5u * 2 * 2 * 32);
+  EXPECT_EQ(state.window_tokens, 32u);
+}
+
 // As in mlx-lm, which never looks at these keys for these families.
 TEST(CatalogTest, KeysThatAFamilyDoesNotReadAreIgnored) {
   Json config = Must(ReadJsonFile(FixturePath("qwen3") / "config.json"));

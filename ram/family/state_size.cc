@@ -3,7 +3,7 @@
 // (it ignores the windows of mistral, qwen2, phi3 and gemma2), latents for MLA, and the constant
 // state of gated delta nets: the convolution's last inputs in 16 bits, the matrix in F32.
 
-#include "ram/family/layout.h"
+#include "ram/family/tensor_layout.h"
 
 namespace ram {
 

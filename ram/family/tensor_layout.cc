@@ -1,4 +1,4 @@
-#include "ram/family/layout.h"
+#include "ram/family/tensor_layout.h"
 
 #include <fmt/format.h>
 

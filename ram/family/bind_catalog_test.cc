@@ -282,6 +282,14 @@ TEST(BindTest, OneDtypeForTheWholeModel) {
   EXPECT_EQ(dtype(nullptr, Dtype::kBF16), Dtype::kBF16);
 }
 
+TEST(BindTest, MixedSourcesWithoutAStatedDtypeBecomeBf16) {
+  const Catalog catalog = CatalogAfter("llama", [](EditableCheckpoint& editable) {
+    editable.config.erase("torch_dtype");
+    editable.tensors["model.norm.weight"].spec.dtype = Dtype::kF16;
+  });
+  EXPECT_EQ(catalog.dtype, Dtype::kBF16);
+}
+
 // A_log of qwen3_5 and the routers' biases stay F32, A_log of qwen3_next does not (as in mlx-lm).
 TEST(BindTest, WhatStaysF32) {
   const auto dtype = [](std::string_view family, std::string_view name) {
