@@ -138,12 +138,13 @@ Result<PlanRequest> PlanOptions::Request() const {
     }
   }
   request.floor_db = floor_db;
-  for (const std::string& text : pins) {
-    RAM_ASSIGN_OR_RETURN(Rule rule, ParsePin(text));
-    request.rules.push_back(std::move(rule));
-  }
+  // Bans first: where they contradict each other, the later rule wins, and a pin is more exact.
   for (const std::string& text : bans) {
     RAM_ASSIGN_OR_RETURN(Rule rule, ParseBan(text));
+    request.rules.push_back(std::move(rule));
+  }
+  for (const std::string& text : pins) {
+    RAM_ASSIGN_OR_RETURN(Rule rule, ParsePin(text));
     request.rules.push_back(std::move(rule));
   }
   for (const std::string& text : ties) request.ties.push_back(Split(text, ','));

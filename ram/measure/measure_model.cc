@@ -238,11 +238,16 @@ Result<RateTable> MeasureModel(const Checkpoint& checkpoint, const Catalog& cata
       if (!weights.rows.empty()) {
         block_weights.rows = weights.rows.subspan(chunk.first_row + row, num_rows);
       }
-      RAM_ASSIGN_OR_RETURN(
-          const BlockErrors block,
-          MeasureBlock({bytes.data() + row * row_bytes, tensor.dtype, num_rows, tensor.cols},
-                       block_weights));
-      errors[index].Add(block);
+      const auto block = MeasureBlock(
+          {bytes.data() + row * row_bytes, tensor.dtype, num_rows, tensor.cols}, block_weights);
+      if (!block) {
+        return Error{
+            block.error().code,
+            fmt::format("{}: {} (rows counted from row {}{})", tensor.name, block.error().message,
+                        chunk.first_row + row,
+                        tensor.views.size() > 1 ? fmt::format(" of slice {}", chunk.view) : "")};
+      }
+      errors[index].Add(*block);
     }
     kernel_seconds[thread] += Now() - kernel_start;
     if (errors[index].num_nan + errors[index].num_inf > 0) {
