@@ -76,6 +76,21 @@ TEST(Bytes, ParsesWhatPeopleType) {
   }
 }
 
+TEST(Bytes, TakesDecimalsWhateverTheLocale) {
+  const auto take = [](std::string_view text) {
+    const auto number = TakeDecimal(&text);
+    return std::pair(number, text);
+  };
+  EXPECT_EQ(take("4.5bpw"), std::pair(std::optional(4.5), std::string_view("bpw")));
+  EXPECT_EQ(take(".5"), std::pair(std::optional(0.5), std::string_view("")));
+  EXPECT_EQ(take("1.BiB"), std::pair(std::optional(1.0), std::string_view("BiB")));
+  EXPECT_EQ(take("0.1e5"), std::pair(std::optional(0.1), std::string_view("e5")));
+  for (const std::string& text :
+       {std::string("."), std::string("-1"), std::string("inf"), std::string(400, '9')}) {
+    EXPECT_EQ(take(text), std::pair(std::optional<double>(), std::string_view(text)));
+  }
+}
+
 TEST(Bytes, FormatsBothUnits) {
   EXPECT_EQ(FormatBytes(16 * kGiB), "16.00 GiB (17.18 GB)");
   EXPECT_EQ(FormatBytes(1234), "1,234 bytes");

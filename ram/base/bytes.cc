@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <locale>
+#include <sstream>
 
 namespace ram {
 namespace {
@@ -43,11 +46,9 @@ Result<uint64_t> ParseBytes(std::string_view text) {
                              "of bytes",
                              text)};
   };
-  double number = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (error != std::errc{} || !(number >= 0)) return wrong();
-  std::string_view rest = text.substr(static_cast<size_t>(end - text.data()));
+  std::string_view rest = text;
+  const std::optional<double> number = TakeDecimal(&rest);
+  if (!number) return wrong();
   while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
 
   uint64_t unit_bytes = 0;
@@ -63,9 +64,28 @@ Result<uint64_t> ParseBytes(std::string_view text) {
     if (EqualsIgnoringCase(rest, unit.name)) unit_bytes = unit.bytes;
   }
   if (unit_bytes == 0) return wrong();
-  const double bytes = std::floor(number * static_cast<double>(unit_bytes));
+  const double bytes = std::floor(*number * static_cast<double>(unit_bytes));
   if (!(bytes < 0x1p63)) return wrong();
   return static_cast<uint64_t>(bytes);
+}
+
+// Not std::from_chars: the libc++ of Xcode 15 has it for integers only.
+std::optional<double> TakeDecimal(std::string_view* text) {
+  constexpr std::string_view kDigits = "0123456789";
+  size_t end = std::min(text->find_first_not_of(kDigits), text->size());
+  size_t digits = end;
+  if (end < text->size() && (*text)[end] == '.') {
+    const size_t fraction = end + 1;
+    end = std::min(text->find_first_not_of(kDigits, fraction), text->size());
+    digits += end - fraction;
+  }
+  if (digits == 0) return std::nullopt;
+  std::istringstream stream{std::string(text->substr(0, end))};
+  stream.imbue(std::locale::classic());
+  double number = 0;
+  if (!(stream >> number)) return std::nullopt;  // Too large for a double.
+  text->remove_prefix(end);
+  return number;
 }
 
 std::string FormatCount(uint64_t count) {

@@ -183,7 +183,7 @@ Status WriteFileAtomically(const std::filesystem::path& path, std::string_view c
   std::filesystem::path directory = path.parent_path();
   if (directory.empty()) directory = ".";
 
-  const Status written = [&]() -> Status {
+  Status written = [&]() -> Status {
     RAM_ASSIGN_OR_RETURN(const File file, File::CreateNew(temporary));
     RAM_RETURN_IF_ERROR(file.WriteAt(
         0, std::span(reinterpret_cast<const uint8_t*>(contents.data()), contents.size())));

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cmath>
 #include <sstream>
 
@@ -27,12 +26,9 @@ std::vector<std::string> Split(const std::string& text, char separator) {
 Result<uint64_t> BudgetBytes(const std::string& text, const RateTable& rates) {
   const auto number_before = [&](std::string_view suffix) -> std::optional<double> {
     if (!text.ends_with(suffix)) return std::nullopt;
-    const std::string_view digits = std::string_view(text).substr(0, text.size() - suffix.size());
-    double value = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (error != std::errc{} || end != digits.data() + digits.size() || !(value > 0)) {
-      return std::nullopt;
-    }
+    std::string_view digits = std::string_view(text).substr(0, text.size() - suffix.size());
+    const std::optional<double> value = TakeDecimal(&digits);
+    if (!value || !digits.empty() || *value <= 0) return std::nullopt;
     return value;
   };
   if (const auto bits = number_before("bpw"); bits && *bits <= 64) {
