@@ -69,8 +69,7 @@ struct Compressed {
 // problem; nothing is published in the first case.
 Result<Compressed> WritePlan(const OpenedModel& model, const CompressOptions& options,
                              const Plan& plan, const LoadedRates& rates,
-                             const std::string& model_card,
-                             const std::filesystem::path& directory);
+                             const std::string& model_card, const std::filesystem::path& directory);
 
 // Per catalog tensor: the plan's choice, or 16 bits for what is never quantized.
 Result<std::vector<Choice>> ChoicesOfPlan(const Catalog& catalog, const Plan& plan);
