@@ -23,21 +23,15 @@ std::string SizeText(const Plan& plan) {
   return fmt::format("{}, {} under the budget", FormatBytes(plan.bytes), FormatBytesShort(unused));
 }
 
-std::string CostText(const Plan& plan) {
-  if (plan.cost == 0) return "0: nothing is lost";
-  const std::string cost = CostNumber(plan.cost);
-  if (plan.uniform.cost <= 0) return cost;
-  const double ratio = AsDouble(plan.cost) / AsDouble(plan.uniform.cost);
-  return fmt::format("{}, {} that of uniform {} ({} in {})", cost, Times(ratio),
-                     SpokenChoice(plan.uniform.choice), CostNumber(plan.uniform.cost),
-                     FormatBytesShort(plan.uniform.bytes));
-}
-
-std::string SameSizeText(const Plan& plan) {
-  if (!plan.uniform.plan_cost.has_value() || plan.uniform.cost <= 0) return "";
-  const double saved = 1 - AsDouble(*plan.uniform.plan_cost) / AsDouble(plan.uniform.cost);
-  return fmt::format("a plan of uniform {}'s size costs {} less than it",
-                     SpokenChoice(plan.uniform.choice), Percent(saved));
+std::string UniformText(const Plan& plan) {
+  std::string text =
+      fmt::format("{}: {}, cost {}", SpokenChoice(plan.uniform.choice),
+                  FormatBytesShort(plan.uniform.bytes), CostNumber(plan.uniform.cost));
+  if (plan.uniform.plan_cost.has_value()) {
+    const double saved = 1 - AsDouble(*plan.uniform.plan_cost) / AsDouble(plan.uniform.cost);
+    text += fmt::format("; a plan of that size costs {} less", Percent(saved));
+  }
+  return text;
 }
 
 std::string NextGibText(const Plan& plan) {
@@ -77,8 +71,10 @@ std::string PlanFacts(const Plan& plan, const Style& style) {
   facts.emplace_back(
       "bits/weight",
       fmt::format("{:.3f}, scales, headers and 16-bit tensors counted", plan.bits_per_weight()));
-  facts.emplace_back("cost", CostText(plan));
-  if (std::string text = SameSizeText(plan); !text.empty()) facts.emplace_back("", text);
+  facts.emplace_back("cost", plan.cost == 0
+                                 ? "0: nothing is lost"
+                                 : CostNumber(plan.cost) + ", predicted; 0 is the source");
+  if (plan.uniform.cost > 0) facts.emplace_back("uniform", UniformText(plan));
   if (std::string text = NextGibText(plan); !text.empty()) facts.emplace_back("next GiB", text);
   facts.emplace_back("proof", ProofText(plan));
   return Facts(facts, style);
@@ -135,9 +131,8 @@ std::string ExtremesTables(const Plan& plan, const RateTable& rates, const Style
     return group.choice != groups.front().choice;
   });
   if (!differ) return "";
-  const std::string note =
-      Wrap("Harm: what rounding to 4 bits would cost per weight, against the average of the model.",
-           style, 2, 2);
+  const std::string note = Wrap(
+      "harm: what (4,64) would cost per weight, against the average of the model", style, 2, 2);
   if (groups.size() <= 2 * kMostShown) {
     return "\n" + Heading("Modules, most bits first", style) +
            GroupTable(groups, 0, groups.size(), plan, style) + note;

@@ -117,11 +117,11 @@ double TextWidth(std::string_view text, bool is_strong) {
   double width = 0;
   for (const char c : text) {
     if ((static_cast<unsigned char>(c) & 0xC0u) == 0x80) continue;  // Inside a character.
-    width += std::string_view(" .,:;'il|()").find(c) != std::string_view::npos ? 3.8
-             : std::string_view("mwMWG%").find(c) != std::string_view::npos    ? 10.2
-                                                                               : 7.0;
+    width += std::string_view(" .,:;'il|()").find(c) != std::string_view::npos ? 4
+             : std::string_view("mwMWG%").find(c) != std::string_view::npos    ? 10.6
+                                                                               : 7.5;
   }
-  return width * (is_strong ? 1.06 : 1.0) * kTextSize / 12;
+  return width * (is_strong ? 1.1 : 1.0) * kTextSize / 12;
 }
 
 // A text that wants to stand near a spot.
@@ -131,6 +131,7 @@ struct Label {
   std::string css;
   double radius = 6;  // Of the mark.
   bool is_strong = false;
+  bool may_go = false;  // Left out rather than put over another.
 };
 
 enum class Anchor : uint8_t { kStart, kMiddle, kEnd };
@@ -155,7 +156,7 @@ class LabelPlacer {
     std::optional<PlacedLabel> best;
     double best_harm = 0;
     int rank = 0;
-    for (const double distance : {0.0, 12.0, 26.0, 44.0}) {
+    for (const double distance : {0.0, 14.0, 30.0, 48.0, 70.0}) {
       // Right above, left below (beside a falling curve), then the other sides.
       constexpr std::array<std::pair<int, int>, 8> kSides = {
           {{1, -1}, {-1, 1}, {1, 0}, {0, -1}, {-1, 0}, {0, 1}, {1, 1}, {-1, -1}}};
@@ -174,7 +175,8 @@ class LabelPlacer {
                                     : at.y - kLineHeight / 2;
         placed.box.bottom = placed.box.top + kLineHeight;
         placed.has_leader = distance > 0;
-        const double harm = Harm(placed.box) + rank + 2 * distance;
+        const double harm = Harm(placed.box) + rank + 2 * distance +
+                            (placed.has_leader ? LeaderHarm(label, at) : 0);
         if (!best.has_value() || harm < best_harm) {
           best = placed;
           best_harm = harm;
@@ -182,6 +184,7 @@ class LabelPlacer {
         ++rank;
       }
     }
+    if (label.may_go && best_harm >= kCovered) return;
     placed_.push_back(*best);
     obstacles_.push_back(best->box);
   }
@@ -189,6 +192,8 @@ class LabelPlacer {
   const std::vector<PlacedLabel>& placed() const { return placed_; }
 
  private:
+  static constexpr double kCovered = 400;  // Harm of covering something.
+
   double Harm(const Box& box) const {
     double harm = 0;
     const double outside = std::max({area_.left - box.left, box.right - area_.right,
@@ -196,9 +201,24 @@ class LabelPlacer {
     if (outside > 0) harm += 10'000 + outside;
     for (const Box& obstacle : obstacles_) {
       const double overlap = Overlap(box, obstacle);
-      if (overlap > 0) harm += 400 + 3 * overlap;
+      if (overlap > 0) harm += kCovered + 3 * overlap;
     }
     for (const Spot& spot : curve_) harm += box.Contains(spot) ? 12 : 0;
+    return harm;
+  }
+
+  // A leader from the mark to `end` that runs through others.
+  double LeaderHarm(const Label& label, const Spot& end) const {
+    constexpr int kPieces = 12;
+    const double length = std::hypot(end.x - label.spot.x, end.y - label.spot.y);
+    double harm = 0;
+    for (int p = 1; p < kPieces; ++p) {
+      const double share = static_cast<double>(p) / kPieces;
+      if (share * length < label.radius + 4) continue;  // Still inside the mark.
+      const Spot spot = {label.spot.x + share * (end.x - label.spot.x),
+                         label.spot.y + share * (end.y - label.spot.y)};
+      for (const Box& obstacle : obstacles_) harm += obstacle.Contains(spot) ? 60 : 0;
+    }
     return harm;
   }
 
@@ -271,7 +291,7 @@ class CurvePlot {
     for (const double tick : CostTicks(range_.smallest_cost, range_.largest_cost)) {
       const double y = At(range_.first_bytes, tick).y;
       Line("grid", kLeft, y, kRight, y);
-      Text("dim", kLeft - 10, y + 4, Anchor::kEnd, fmt::format("{:g}", tick));
+      Text("dim", kLeft - 10, y + 4, Anchor::kEnd, CostTickText(tick));
     }
     const SizeAxis sizes = SizeTicks(range_.first_bytes, range_.last_bytes, 10);
     for (const SizeTick& tick : sizes.ticks) {
@@ -294,14 +314,32 @@ class CurvePlot {
   // The curve in pixels, at most two spots per pixel.
   std::vector<Spot> CurveSpots() const {
     std::vector<Spot> spots;
-    for (const PlotPoint& point : data_.curve) {
-      if (!(point.cost > 0)) break;
-      const Spot spot = At(point.bytes, point.cost);
-      if (!spots.empty() && spots.size() > 1 && spot.x - spots[spots.size() - 2].x < 0.5) {
+    const auto add = [&](const Spot& spot) {
+      if (spots.size() > 1 && spot.x - spots[spots.size() - 2].x < 0.5) {
         spots.back() = spot;
+      } else {
+        spots.push_back(spot);
+      }
+    };
+    for (size_t k = 0; k < data_.curve.size(); ++k) {
+      const PlotPoint& point = data_.curve[k];
+      if (point.cost > 0) {
+        add(At(point.bytes, point.cost));
         continue;
       }
-      spots.push_back(spot);
+      // Cost falls evenly to 0, so its logarithm falls off the page.
+      if (k == 0) break;
+      const PlotPoint& before = data_.curve[k - 1];
+      constexpr int kPieces = 64;
+      for (int p = 1; p < kPieces; ++p) {
+        const double left = 1 - static_cast<double>(p) / kPieces;
+        const double bytes = left * static_cast<double>(before.bytes) +
+                             (1 - left) * static_cast<double>(point.bytes);
+        const double cost = left * before.cost;
+        add({X(bytes), kTop + range_.Down(cost) * (kBottom - kTop)});
+        if (cost < range_.smallest_cost) break;
+      }
+      break;
     }
     return spots;
   }
@@ -321,11 +359,13 @@ class CurvePlot {
     out_ += fmt::format("<path class=\"curve\" d=\"{}\"/>\n</g>\n", path);
   }
 
-  void AddLabel(const Spot& spot, std::string text, std::string css, double radius,
-                bool is_strong = false) {
-    marks_.push_back({spot.x - radius, spot.y - radius, spot.x + radius, spot.y + radius});
-    if (!text.empty())
-      labels_.push_back({spot, std::move(text), std::move(css), radius, is_strong});
+  // A mark is in the way of labels, and may have one.
+  void AddMark(Label label) {
+    constexpr double kAir = 2;
+    const double reach = label.radius + kAir;
+    const Spot& spot = label.spot;
+    marks_.push_back({spot.x - reach, spot.y - reach, spot.x + reach, spot.y + reach});
+    if (!label.text.empty()) labels_.push_back(std::move(label));
   }
 
   void DrawMarks() {
@@ -342,31 +382,31 @@ class CurvePlot {
       Line("drop", spot.x, spot.y, spot.x, kBottom);
       out_ += fmt::format("<circle class=\"chosen\" cx=\"{}\" cy=\"{}\" r=\"6\"/>\n", Px(spot.x),
                           Px(spot.y));
-      AddLabel(spot, point.label, "chosen-text", 7, /*is_strong=*/true);
+      AddMark({spot, point.label, "chosen-text", 7, /*is_strong=*/true});
     }
     if (data_.dense_bytes != 0 && data_.dense_bytes <= range_.last_bytes) {
       const double x = X(static_cast<double>(data_.dense_bytes));
       Line("limit", x, kTop, x, kBottom);
-      AddLabel({x, kTop + 12}, "16 bits, " + FormatBytesShort(data_.dense_bytes), "dim", 3);
+      AddMark({{x, kTop + 12}, "16 bits, " + FormatBytesShort(data_.dense_bytes), "dim", 3});
     }
     const PlotPoint& first = data_.curve.front();
     const Spot start = At(first.bytes, first.cost);
     out_ += fmt::format("<circle class=\"end\" cx=\"{}\" cy=\"{}\" r=\"4.5\"/>\n", Px(start.x),
                         Px(start.y));
-    AddLabel(start, "smallest, " + FormatBytesShort(first.bytes), "", 5);
+    AddMark({start, "smallest, " + FormatBytesShort(first.bytes), "", 5});
     for (const PlotPoint& point : data_.references) {
       if (!IsShown(point)) continue;
       const Spot spot = At(point.bytes, point.cost);
       out_ += fmt::format("<path class=\"reference\" d=\"M{} {}l8 8m0 -8l-8 8\"/>\n",
                           Px(spot.x - 4), Px(spot.y - 4));
-      AddLabel(spot, point.label, "dim", 5);
+      AddMark({spot, point.label, "dim", 5});
     }
     for (const PlotPoint& point : data_.knees) {
       if (!IsShown(point)) continue;
       const Spot spot = At(point.bytes, point.cost);
       out_ += fmt::format("<path class=\"knee\" d=\"M{} {}l5 5l-5 5l-5 -5Z\"/>\n", Px(spot.x),
                           Px(spot.y - 5));
-      AddLabel(spot, point.label, "", 6);
+      AddMark({spot, point.label, "", 6, /*is_strong=*/false, /*may_go=*/true});
     }
   }
 

@@ -85,7 +85,7 @@ std::string CurveText(const CurvePlotData& data, const Style& style) {
   int label_width = 4;
   for (const double tick : CostTicks(range.smallest_cost, range.largest_cost)) {
     const int line = std::clamp(static_cast<int>(range.Down(tick) * kPlotLines), 0, kPlotLines - 1);
-    tick_labels[static_cast<size_t>(line)] = fmt::format("{:g}", tick);
+    tick_labels[static_cast<size_t>(line)] = CostTickText(tick);
     label_width =
         std::max(label_width, static_cast<int>(tick_labels[static_cast<size_t>(line)].size()));
   }
@@ -173,17 +173,15 @@ std::string CurveTable(const CurvePlotData& data, const Style& style) {
   struct Row {
     PlotPoint point;
     std::string what;
+    bool is_reference = false;
   };
   std::vector<Row> rows;
-  const auto add = [&](const std::vector<PlotPoint>& points, std::string_view what) {
-    for (const PlotPoint& point : points) {
-      rows.push_back({point, what.empty() ? point.label : std::string(what)});
-    }
-  };
   if (!data.curve.empty()) rows.push_back({data.curve.front(), "smallest plan"});
-  add(data.knees, "knee");
-  add(data.references, "");
-  add(data.chosen, "plan");
+  for (const PlotPoint& point : data.knees) rows.push_back({point, "knee"});
+  for (const PlotPoint& point : data.references) {
+    rows.push_back({point, point.label, /*is_reference=*/true});
+  }
+  for (const PlotPoint& point : data.chosen) rows.push_back({point, "plan"});
   if (data.dense_bytes != 0) rows.push_back({{data.dense_bytes, 0, ""}, "16 bits"});
   std::stable_sort(rows.begin(), rows.end(),
                    [](const Row& a, const Row& b) { return a.point.bytes < b.point.bytes; });
@@ -192,15 +190,14 @@ std::string CurveTable(const CurvePlotData& data, const Style& style) {
                {"bits", Align::kRight},
                {"", Align::kLeft, Column::Kind::kName},
                {"cost", Align::kRight},
-               {"least cost here", Align::kRight, Column::Kind::kText, /*optional=*/true},
-               {"saved", Align::kRight, Column::Kind::kText, /*optional=*/true}});
+               {"a plan", Align::kRight, Column::Kind::kText, /*optional=*/true},
+               {"less", Align::kRight, Column::Kind::kText, /*optional=*/true}});
   for (const Row& row : rows) {
     const double least = CurveCostAt(data, row.point.bytes);
-    const bool is_above = row.point.cost > least * (1 + 1e-9);
+    const bool is_above = row.is_reference && row.point.cost > least;
     table.AddRow({FormatBytesShort(row.point.bytes),
                   fmt::format("{:.2f}", BitsPerWeight(row.point.bytes, data.num_weights)), row.what,
-                  fmt::format("{:.4g}", row.point.cost),
-                  is_above ? fmt::format("{:.4g}", least) : "",
+                  CostNumber(row.point.cost), is_above ? CostNumber(least) : "",
                   is_above ? Percent(1 - least / row.point.cost) : ""});
   }
   return table.Text(style);

@@ -195,16 +195,17 @@ std::string Kept(const Plan& plan, const RateTable& rates) {
   for (const ModuleGroup& group : GroupModules(plan, rates)) {
     if (group.choice.mode == Mode::kDense) kept.push_back(group);
   }
-  if (kept.empty()) return "\nEvery module that can be quantized is.\n";
-  std::string out = "\nKept in 16 bits though they could be quantized:\n\n";
+  if (kept.empty()) return "\nEvery module is quantized.\n";
+  std::string out = "\nKept in 16 bits:\n\n";
   constexpr size_t kMost = 12;
   for (size_t i = 0; i < kept.size() && i < kMost; ++i) {
-    const bool is_rule = !kept[i].reason.ends_with("harm");
+    // A reason that is no rule: the plan had the bytes, and this is where they did most.
+    const bool is_rule = !kept[i].reason.empty() && !kept[i].reason.ends_with("harm");
     out += fmt::format("- {}{}{}\n", Code(kept[i].name),
                        kept[i].num_modules == 1
                            ? ""
                            : fmt::format(", {} modules", FormatCount(kept[i].num_modules)),
-                       is_rule && !kept[i].reason.empty() ? ": " + Plain(kept[i].reason) : "");
+                       is_rule ? ": " + Plain(kept[i].reason) : ": by the plan");
   }
   if (kept.size() > kMost) {
     out += fmt::format("- and {} more kinds; plan.json lists all\n", kept.size() - kMost);
@@ -241,13 +242,13 @@ std::string Proof(const Plan& plan, const ModelCardInfo& info) {
     claim = "The certificate in `plan.json` proves that no plan within the budget costs less.";
   } else {
     claim = fmt::format(
-        "The certificate in `plan.json` proves that no plan within the budget costs more than {} "
-        "less.",
+        "The certificate in `plan.json` proves that no plan within the budget costs less by more "
+        "than {}.",
         Percent(gap));
     if (plan.proven_by_search) {
       claim += fmt::format(
-          " A search of all that was left open ({}) found none at all; that part is repeated "
-          "rather than checked, by running `ram plan` again.",
+          " An exhaustive search of what that leaves open ({}) shows that none costs less at all; "
+          "this part is repeated rather than checked, by running `ram plan` again.",
           Counted(plan.core_items, "module"));
     }
   }

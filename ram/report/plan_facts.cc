@@ -67,7 +67,9 @@ double AverageHarm(const Plan& plan, const RateTable& rates) {
 
 double AsDouble(WideInt value) { return static_cast<double>(value); }
 
-std::string CostNumber(WideInt cost) { return fmt::format("{:.4g}", AsDouble(cost) * kCostUnit); }
+std::string CostNumber(double cost) { return cost == 0 ? "0" : fmt::format("{:#.4g}", cost); }
+
+std::string CostNumber(WideInt cost) { return CostNumber(AsDouble(cost) * kCostUnit); }
 
 std::string Times(double ratio) {
   if (!std::isfinite(ratio)) return "-";
@@ -161,7 +163,7 @@ std::vector<ModuleGroup> GroupModules(const Plan& plan, const RateTable& rates) 
     const bool is_known = !std::isnan(costs[i]) && average > 0 && group.num_weights != 0;
     group.harm = is_known ? costs[i] / static_cast<double>(group.num_weights) / average : 0;
     if (group.reason.empty() && is_known) {
-      group.reason = group.harm == 0 ? "no harm" : Times(group.harm) + " the average harm";
+      group.reason = group.harm == 0 ? "no harm" : Times(group.harm) + " harm";
     }
   }
   std::stable_sort(groups.begin(), groups.end(), [](const ModuleGroup& a, const ModuleGroup& b) {

@@ -13,7 +13,8 @@
 namespace ram {
 
 double AsDouble(WideInt value);
-// In units of the objective, four significant digits: "0.1808", "3.21e-05".
+// In units of the objective, four significant digits: "0.1808", "3.210e-05".
+std::string CostNumber(double cost);
 std::string CostNumber(WideInt cost);
 // "0.76×", "12×".
 std::string Times(double ratio);
@@ -49,7 +50,7 @@ struct ModuleGroup {
   uint64_t num_weights = 0;
   uint64_t bytes = 0;
   double harm = 1;     // Cost of (4,64) per weight, against the average; 0: not known.
-  std::string reason;  // A rule, or the harm: "12x the average harm".
+  std::string reason;  // A rule, or the harm: "12× harm".
 };
 // Most bits per weight first, then most harm.
 std::vector<ModuleGroup> GroupModules(const Plan& plan, const RateTable& rates);

@@ -66,8 +66,11 @@ PlotRange RangeOf(const CurvePlotData& data) {
       range.smallest_cost = std::min(range.smallest_cost, point.cost);
     }
   }
-  // Room around the points.
-  range.largest_cost *= 1.3;
+  // Room around the points, and for their labels.
+  const uint64_t margin = (range.last_bytes - range.first_bytes) / 32;
+  range.first_bytes -= std::min(margin, range.first_bytes);
+  range.last_bytes += margin / 2;
+  range.largest_cost *= std::pow(range.largest_cost / range.smallest_cost, 0.09);
   range.smallest_cost /= 1.15;
   return range;
 }
@@ -117,6 +120,15 @@ std::vector<double> CostTicks(double smallest, double largest) {
     }
   }
   return ticks;
+}
+
+std::string CostTickText(double tick) {
+  std::string text = fmt::format("{:g}", tick);
+  for (const std::string_view padded : {"e-0", "e+0"}) {
+    const size_t at = text.find(padded);
+    if (at != std::string::npos) text.erase(at + 2, 1);
+  }
+  return text;
 }
 
 std::vector<int> BitTicks(uint64_t first_bytes, uint64_t last_bytes, uint64_t num_weights) {

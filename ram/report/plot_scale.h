@@ -43,6 +43,7 @@ SizeAxis SizeTicks(uint64_t first_bytes, uint64_t last_bytes, size_t most);
 
 // Powers of ten, or 1, 2 and 5 times powers where there are few.
 std::vector<double> CostTicks(double smallest, double largest);
+std::string CostTickText(double tick);  // "10", "0.05", "1e-5"
 
 // Whole bits per weight within the range, thinned to what fits.
 std::vector<int> BitTicks(uint64_t first_bytes, uint64_t last_bytes, uint64_t num_weights);

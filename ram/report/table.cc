@@ -99,7 +99,7 @@ std::string_view AsciiFor(char32_t code) {
   }
 }
 
-std::string_view Ellipsis(const Style& style) { return style.unicode ? "…" : "..."; }
+std::string_view Ellipsis(const Style& style) { return style.unicode ? "…" : "~"; }
 
 // The longest beginning of at most `width` columns.
 std::string_view Head(std::string_view text, int width) {
@@ -266,6 +266,7 @@ std::string Percent(double share) {
   if (!std::isfinite(percent)) return "-";
   if (size == 0 || size >= 99.95) return fmt::format("{:.0f} %", percent);
   if (size >= 0.095) return fmt::format("{:.1f} %", percent);
+  if (size < 0.0001) return fmt::format("<{}0.0001 %", percent < 0 ? "-" : "");
   return fmt::format("{:.2g} %", percent);
 }
 

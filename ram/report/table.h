@@ -49,7 +49,7 @@ std::string Heading(std::string_view text, const Style& style);
 // "3 modules", "1 module".
 std::string Counted(uint64_t count, std::string_view noun);
 
-// "12.3 %", "0.011 %": two or three digits that mean something.
+// "12.3 %", "0.011 %", "<0.0001 %": two or three digits that mean something.
 std::string Percent(double share);
 
 // Facts with labels, values in one column, long values wrapped:
