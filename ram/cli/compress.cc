@@ -72,7 +72,13 @@ OrderedJson PlanJson(const Plan& plan, const Budget& budget, const fs::path& dir
 // Before an hour of work: what it will need, and whether the machine has it.
 Status CheckMachine(const fs::path& directory, uint64_t needed_bytes) {
   std::error_code error;
-  const fs::path parent = fs::absolute(directory, error).parent_path();
+  fs::path target = fs::absolute(directory, error).lexically_normal();
+  if (target.filename().empty()) target = target.parent_path();  // "out/" is "out".
+  const fs::path parent = target.parent_path();
+  if (!fs::is_directory(parent, error)) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("{}: its parent is not a directory", directory.string())};
+  }
   RAM_ASSIGN_OR_RETURN(const uint64_t free_bytes, FreeDiskBytes(parent));
   if (free_bytes < needed_bytes) {
     return Error{ErrorCode::kNoSpace,
@@ -101,6 +107,9 @@ Status RunCompress(const Options& options, Context& context) {
                        SizesOnly(model.checkpoint, model.catalog, options.model));
   PlanRequest sizes_only = request;
   sizes_only.floor_db = 0;
+  RAM_ASSIGN_OR_RETURN(const Problem any_errors, BuildProblem(sizes, sizes_only));
+  RAM_ASSIGN_OR_RETURN(const Curve any_curve, BuildCurve(any_errors.knapsack));
+  const uint64_t smallest_bytes = MinSafeBytes(any_errors, any_curve);
   std::vector<Budget> budgets;
   const bool needs_weights = options.plan.min_safe;
   if (!needs_weights) {
@@ -108,6 +117,14 @@ Status RunCompress(const Options& options, Context& context) {
     uint64_t total_bytes = 0;
     for (const Budget& budget : budgets) total_bytes += std::min(budget.bytes, sizes.dense_bytes());
     for (const Budget& budget : budgets) {
+      if (budget.bytes < smallest_bytes) {
+        return Error{ErrorCode::kInvalidArgument,
+                     fmt::format("a budget of {} bytes is {} bytes below the smallest plan, which "
+                                 "takes {} even without a floor",
+                                 FormatCount(budget.bytes),
+                                 FormatCount(smallest_bytes - budget.bytes),
+                                 FormatBytes(smallest_bytes))};
+      }
       const fs::path directory = OutputDirectory(options, budget, budgets.size() > 1);
       std::error_code error;
       if (!options.dry_run && !options.overwrite &&

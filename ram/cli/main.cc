@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string_view>
 #include <vector>
 
 #include "ram/cli/verb.h"
@@ -13,6 +15,44 @@ namespace {
 
 constexpr const char* kVersion = "0.1.0";
 
+// Help of at most 80 columns: CLI11 breaks no lines.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(kLeft); }
+
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return Column(option->get_description());
+  }
+  std::string make_subcommand(const CLI::App* verb) const override {
+    std::string text = Column(verb->get_description());
+    for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += kLeft) {
+      text.insert(++at, std::string(kLeft, ' '));
+    }
+    return fmt::format("  {:<{}}{}\n", verb->get_name(), kLeft - 2, text);
+  }
+  std::string make_description(const CLI::App* app) const override {
+    return Wrap(app->get_description(), Style{.width = 80});
+  }
+
+ private:
+  static constexpr int kLeft = 30;
+
+  static std::string Column(const std::string& text) {
+    std::string wrapped = Wrap(text, Style{.width = 80 - kLeft});
+    if (!wrapped.empty()) wrapped.pop_back();  // Its newline.
+    return wrapped;
+  }
+};
+
+void PrintError(std::string_view message, int status, bool as_json) {
+  if (as_json) {
+    const OrderedJson json = {{"error", {{"message", message}, {"exit", status}}}};
+    fmt::print(stderr, "{}\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
+  } else {
+    fmt::print(stderr, "ram: {}\n", message);
+  }
+}
+
 int Main(int argc, char** argv) {
   CatchSignals();
   CLI::App app{
@@ -21,7 +61,7 @@ int Main(int argc, char** argv) {
       "ram"};
   app.set_version_flag("--version", fmt::format("ram {}", kVersion));
   app.require_subcommand(1);
-  app.get_formatter()->column_width(30);
+  app.formatter(std::make_shared<HelpFormatter>());
   Context context;
   const std::vector<Verb> verbs = {
       AddCompress(app, context), AddInspect(app, context), AddDoctor(app, context),
@@ -37,7 +77,15 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kSuccess : kWrongUsage;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version.
+    std::string command = "ram";
+    for (const Verb& verb : verbs) {
+      if (verb.app->parsed()) command += " " + verb.app->get_name();
+    }
+    // Options were not read, so --json is looked for by hand.
+    const bool as_json = std::find(argv, argv + argc, std::string_view("--json")) != argv + argc;
+    PrintError(fmt::format("{}; see {} --help", error.what(), command), kWrongUsage, as_json);
+    return kWrongUsage;
   }
 
   for (const Verb& verb : verbs) {
@@ -46,13 +94,7 @@ int Main(int argc, char** argv) {
     context.EndProgress();
     if (status) return kSuccess;
     const Error& error = status.error();
-    if (context.json()) {
-      const OrderedJson json = {
-          {"error", {{"message", error.message}, {"exit", StatusOf(error.code)}}}};
-      fmt::print(stderr, "{}\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
-    } else {
-      fmt::print(stderr, "ram: {}\n", error.message);
-    }
+    PrintError(error.message, StatusOf(error.code), context.json());
     return StatusOf(error.code);
   }
   return kWrongUsage;

@@ -73,6 +73,7 @@ void CatchSignals() {
   action.sa_handler = OnSignal;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // A file larger than allowed is an error of the write.
 }
 
 // One line that is redrawn on a terminal, a line every ten seconds elsewhere, or JSON lines.

@@ -9,6 +9,7 @@
 #include "ram/base/bytes.h"
 #include "ram/base/json.h"
 #include "ram/checkpoint/checkpoint.h"
+#include "ram/checkpoint/text.h"
 #include "ram/family/catalog.h"
 #include "ram/plan/plan.h"
 
@@ -45,33 +46,39 @@ StoredForm FormFromShapes(const TensorInfo& weight, const TensorInfo& scales, ui
   return form;
 }
 
-// One entry of config.json's "quantization": an object, or the defaults.
-Result<StoredForm> DeclaredForm(const Json& entry, const Json& defaults, std::string_view where) {
+// What an object of config.json's "quantization" says: the defaults at its top, or the entry of one
+// module, which inherits nothing from them. As loaders read it, a key that is missing or null stands
+// for the default of the mode.
+Result<StoredForm> DeclaredForm(const Json& entry, std::string_view where) {
   StoredForm form;
-  form.mode = "affine";
   const auto value = [&](std::string_view key) -> const Json* {
     const Json* found = Find(entry, key);
-    return found != nullptr ? found : Find(defaults, key);
+    return found != nullptr && found->is_null() ? nullptr : found;
   };
+  form.mode = "affine";
   if (const Json* mode = value("mode"); mode != nullptr && mode->is_string()) {
     form.mode = mode->get<std::string>();
   }
   form.group_size = form.mode == "nvfp4" ? 16 : form.mode == "affine" ? 64 : 32;
   form.bits = form.mode == "mxfp8" ? 8 : 4;
-  if (const Json* bits = value("bits")) {
-    if (!bits->is_number_integer()) {
-      return Error{ErrorCode::kCorrupt, fmt::format("{}: \"bits\" is not a whole number", where)};
-    }
-    form.bits = bits->get<int>();
-  }
-  if (const Json* group = value("group_size")) {
-    if (!group->is_number_integer()) {
+  for (const auto& [key, number] :
+       {std::pair("bits", &form.bits), std::pair("group_size", &form.group_size)}) {
+    const Json* given = value(key);
+    if (given == nullptr) continue;
+    if (!given->is_number_integer() || *given < 1 || *given > 1024) {
       return Error{ErrorCode::kCorrupt,
-                   fmt::format("{}: \"group_size\" is not a whole number", where)};
+                   fmt::format("{}: \"{}\" is {}, expected a small whole number", where, key,
+                               Shown(given->dump()))};
     }
-    form.group_size = group->get<int>();
+    *number = given->get<int>();
   }
   return form;
+}
+
+// The same for one module of a model.
+Result<StoredForm> DeclaredFormOf(const std::string& module, const Json& quantization) {
+  const Json* entry = Find(quantization, module);
+  return DeclaredForm(entry != nullptr && entry->is_object() ? *entry : quantization, module);
 }
 
 class Verifier {
@@ -163,15 +170,17 @@ class Verifier {
       return;
     }
 
+    if (weight.shape.empty() || scales->shape.empty()) {
+      Problem("impossible shapes", fmt::format("{}: codes {} and scales {} are no matrices", module,
+                                               ShapeText(weight.shape), ShapeText(scales->shape)));
+      return;
+    }
     uint64_t cols = 0;
     if (known != by_name_.end()) {
       cols = known->second->cols;
     } else if (quantization != nullptr) {
-      const Json* entry = Find(*quantization, module);
-      const Json none = Json::object();
-      const auto declared = DeclaredForm(entry != nullptr && entry->is_object() ? *entry : none,
-                                         *quantization, module);
-      if (declared && declared->bits > 0) {
+      const auto declared = DeclaredFormOf(module, *quantization);
+      if (declared) {
         cols = weight.shape.back() * 32 / static_cast<uint64_t>(declared->bits);
       }
     }
@@ -237,9 +246,7 @@ class Verifier {
                                                 module.name, module.stored.Name()));
         continue;
       }
-      const Json none = Json::object();
-      const Json& own = entry != nullptr && entry->is_object() ? *entry : none;
-      const auto declared = DeclaredForm(own, *quantization, module.name);
+      const auto declared = DeclaredFormOf(module.name, *quantization);
       if (!declared) {
         Problem("config", fmt::format("config.json: {}", declared.error().message));
         continue;
