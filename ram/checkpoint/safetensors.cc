@@ -439,11 +439,11 @@ SafetensorsLayout LayOutSafetensors(const std::vector<TensorSpec>& tensors) {
   return layout;
 }
 
-uint64_t HeaderEntryBytes(std::string_view name, Dtype dtype, const std::vector<uint64_t>& shape) {
-  constexpr std::string_view kWidestOffset = "9999999999999";
+uint64_t HeaderEntryBytes(std::string_view name, Dtype dtype, const std::vector<uint64_t>& shape,
+                          uint64_t max_data_bytes) {
   return fmt::formatted_size(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
                              JsonString(name), DtypeName(dtype), fmt::join(shape, ","),
-                             kWidestOffset, kWidestOffset);
+                             max_data_bytes, max_data_bytes);
 }
 
 }  // namespace ram

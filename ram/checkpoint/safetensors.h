@@ -72,8 +72,9 @@ SafetensorsLayout LayOutSafetensors(const std::vector<TensorSpec>& tensors);
 // Upper bounds for sizes that must be known before a layout is: bytes that the entry of one tensor
 // takes in a header, and what a file needs besides its entries and data. A file laid out by
 // LayOutSafetensors is never larger than kFileOverheadBytes + the sum over its tensors of
-// HeaderEntryBytes + data bytes. Offsets are taken to have 13 digits (files below 10 TB).
-uint64_t HeaderEntryBytes(std::string_view name, Dtype dtype, const std::vector<uint64_t>& shape);
+// HeaderEntryBytes + data bytes, if it holds at most `max_data_bytes` of data (the widest offset).
+uint64_t HeaderEntryBytes(std::string_view name, Dtype dtype, const std::vector<uint64_t>& shape,
+                          uint64_t max_data_bytes = 9'999'999'999'999);
 inline constexpr uint64_t kFileOverheadBytes = 8 + 2 + 32 + 64;
 
 }  // namespace ram

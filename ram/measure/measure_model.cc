@@ -15,6 +15,8 @@
 namespace ram {
 namespace {
 
+constexpr uint64_t kShardBytes = 5 * kGiB;  // Where the writer cuts: kMaxShardBytes.
+
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -61,26 +63,40 @@ double Kurtosis(const BlockErrors& errors) {
 }
 
 // Bytes of the tensors that a module with this choice puts into the files, header entries included.
-uint64_t BytesInFiles(const CatalogTensor& tensor, const Choice& choice) {
+uint64_t BytesInFiles(const CatalogTensor& tensor, const Choice& choice, uint64_t max_file_bytes) {
   const std::string module = tensor.module();
   const uint64_t rows = tensor.rows * tensor.views.size();
   uint64_t bytes = StoredBytes(choice, rows, tensor.cols, tensor.dtype);
   if (choice.mode == Mode::kDense)
-    return bytes + HeaderEntryBytes(tensor.name, tensor.dtype, tensor.shape);
+    return bytes + HeaderEntryBytes(tensor.name, tensor.dtype, tensor.shape, max_file_bytes);
   std::vector<uint64_t> shape = tensor.shape;
   shape.back() = tensor.cols * static_cast<uint64_t>(choice.bits) / 32;
-  bytes += HeaderEntryBytes(module + ".weight", Dtype::kU32, shape);
+  bytes += HeaderEntryBytes(module + ".weight", Dtype::kU32, shape, max_file_bytes);
   shape.back() = tensor.cols / static_cast<uint64_t>(choice.group_size);
   const bool mxfp4 = choice.mode == Mode::kMxfp4;
-  bytes += HeaderEntryBytes(module + ".scales", mxfp4 ? Dtype::kU8 : tensor.dtype, shape);
-  if (!mxfp4) bytes += HeaderEntryBytes(module + ".biases", tensor.dtype, shape);
+  bytes += HeaderEntryBytes(module + ".scales", mxfp4 ? Dtype::kU8 : tensor.dtype, shape,
+                            max_file_bytes);
+  if (!mxfp4) bytes += HeaderEntryBytes(module + ".biases", tensor.dtype, shape, max_file_bytes);
   return bytes;
+}
+
+// Data that one file of the output holds at most: the whole model in 16 bits, or a full shard.
+uint64_t MaxFileBytes(const Catalog& catalog) {
+  uint64_t total = 0;
+  uint64_t largest = 0;
+  for (const CatalogTensor& tensor : catalog.tensors) {
+    const uint64_t bytes = tensor.num_weights() * static_cast<uint64_t>(BitsOf(tensor.dtype)) / 8;
+    total += bytes;
+    largest = std::max(largest, bytes);
+  }
+  return std::min(total, std::max(kShardBytes, largest));
 }
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 // Everything about a module that headers tell.
-Result<ModuleRates> ModuleFromHeaders(const Catalog& catalog, const CatalogTensor& tensor) {
+Result<ModuleRates> ModuleFromHeaders(const Catalog& catalog, const CatalogTensor& tensor,
+                                      uint64_t max_file_bytes) {
   ModuleRates module;
   module.name = tensor.module();
   module.kind = KindName(tensor.kind);
@@ -104,7 +120,7 @@ Result<ModuleRates> ModuleFromHeaders(const Catalog& catalog, const CatalogTenso
   for (const Choice& choice : choices) {
     ChoiceRate rate;
     rate.choice = choice;
-    rate.bytes = BytesInFiles(tensor, choice);
+    rate.bytes = BytesInFiles(tensor, choice, max_file_bytes);
     if (choice.mode == Mode::kAffine) {
       rate.sum_squares_error = rate.weighted_error = rate.largest_error = kUnknown;
     }
@@ -168,15 +184,17 @@ Result<RateTable> SizesOnly(const Checkpoint& checkpoint, const Catalog& catalog
   table.state = {catalog.state.cache_elements_per_token,
                  catalog.state.window_cache_elements_per_token, catalog.state.window_tokens,
                  catalog.state.recurrent_bytes, catalog.state.latent_elements_per_token};
+  const uint64_t max_file_bytes = MaxFileBytes(catalog);
   for (const CatalogTensor& tensor : catalog.tensors) {
     if (IsQuantizable(tensor.kind)) {
-      RAM_ASSIGN_OR_RETURN(ModuleRates module, ModuleFromHeaders(catalog, tensor));
+      RAM_ASSIGN_OR_RETURN(ModuleRates module, ModuleFromHeaders(catalog, tensor, max_file_bytes));
       table.modules.push_back(std::move(module));
     } else {
       const uint64_t weights = tensor.num_weights();
-      table.fixed.push_back({tensor.name, weights,
-                             weights * static_cast<uint64_t>(BitsOf(tensor.dtype)) / 8 +
-                                 HeaderEntryBytes(tensor.name, tensor.dtype, tensor.shape)});
+      table.fixed.push_back(
+          {tensor.name, weights,
+           weights * static_cast<uint64_t>(BitsOf(tensor.dtype)) / 8 +
+               HeaderEntryBytes(tensor.name, tensor.dtype, tensor.shape, max_file_bytes)});
     }
   }
   // Shards are cut at 5 GiB; the dense model has the most.
@@ -188,7 +206,6 @@ Result<RateTable> SizesOnly(const Checkpoint& checkpoint, const Catalog& catalog
   }
   // A shard is closed when the next tensor does not fit, so each but the last holds more than
   // 5 GiB less the largest tensor.
-  constexpr uint64_t kShardBytes = 5 * kGiB;
   const uint64_t least_fill = kShardBytes > largest ? kShardBytes - largest : 1;
   const uint64_t num_shards =
       most_bytes <= kShardBytes
