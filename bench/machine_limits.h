@@ -14,7 +14,7 @@ namespace ram {
 
 // CPU seconds of this thread: what others run does not count.
 inline double ThreadSeconds() {
-  timespec time;
+  timespec time = {};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }

@@ -57,7 +57,7 @@ uint64_t LargestContext(const ModelSizes& model, const DoctorRequest& request, u
 
 // Device memory that would do, as devices are sold.
 std::string LargerDevice(const ModelSizes& model, DoctorRequest request) {
-  for (const uint64_t gib : {8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512}) {
+  for (const int gib : {8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512}) {
     const std::string kind = request.device.kind == DeviceKind::kMac   ? "Mac"
                              : request.device.kind == DeviceKind::kGpu ? "GPU"
                                                                        : "PC";

@@ -230,7 +230,7 @@ Machine ProbeMachine() {
     machine.cores = static_cast<size_t>(CPU_COUNT(&set));
   }
 #endif
-  utsname names;
+  utsname names = {};
   if (uname(&names) == 0) machine.system_release = names.release;
   ProbeSystem(&machine);
   machine.instruction_sets = InstructionSets();
@@ -243,7 +243,7 @@ Result<uint64_t> FreeDiskBytes(const std::filesystem::path& path) {
   while (!std::filesystem::exists(existing, error) && existing.has_relative_path()) {
     existing = existing.parent_path();
   }
-  struct statvfs status;
+  struct statvfs status = {};
   if (statvfs(existing.c_str(), &status) != 0) {
     return Error{ErrorCode::kIo, fmt::format("{}: free space of its disk cannot be read: {}",
                                              existing.string(), std::strerror(errno))};

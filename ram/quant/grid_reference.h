@@ -26,11 +26,11 @@ namespace ram::reference {
 
 inline float LoadWeight(const MatrixView& matrix, size_t index) {
   if (matrix.dtype == Dtype::kF32) {
-    float value;
+    float value = 0;
     std::memcpy(&value, matrix.data + 4 * index, 4);
     return value;
   }
-  uint16_t bits;
+  uint16_t bits = 0;
   std::memcpy(&bits, matrix.data + 2 * index, 2);
   return matrix.dtype == Dtype::kBF16 ? FloatFromBf16(bits) : FloatFromF16(bits);
 }
