@@ -2,6 +2,7 @@
 // would buy, and what is proven.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,7 @@
 #include "ram/rates/rate_table.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
