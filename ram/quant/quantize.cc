@@ -18,7 +18,7 @@
 // Compiles the rest of this file once per instruction set.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ram/quant/quantize.cc"
-#include "hwy/foreach_target.h" pragma: keep
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
 #include "hwy/highway.h"
 #include "ram/quant/group_grid-inl.h"
