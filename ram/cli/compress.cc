@@ -118,12 +118,12 @@ Status RunCompress(const Options& options, Context& context) {
     for (const Budget& budget : budgets) total_bytes += std::min(budget.bytes, sizes.dense_bytes());
     for (const Budget& budget : budgets) {
       if (budget.bytes < smallest_bytes) {
-        return Error{ErrorCode::kInvalidArgument,
-                     fmt::format("a budget of {} bytes is {} bytes below the smallest plan, which "
-                                 "takes {} even without a floor",
-                                 FormatCount(budget.bytes),
-                                 FormatCount(smallest_bytes - budget.bytes),
-                                 FormatBytes(smallest_bytes))};
+        return Error{
+            ErrorCode::kInvalidArgument,
+            fmt::format("a budget of {} bytes is {} bytes below the smallest plan, which "
+                        "takes {} even without a floor",
+                        FormatCount(budget.bytes), FormatCount(smallest_bytes - budget.bytes),
+                        FormatBytes(smallest_bytes))};
       }
       const fs::path directory = OutputDirectory(options, budget, budgets.size() > 1);
       std::error_code error;
@@ -173,10 +173,12 @@ Status RunCompress(const Options& options, Context& context) {
       RAM_ASSIGN_OR_RETURN(
           const Compressed done,
           WritePlan(model, compress, plan, rates, ModelCard(plan, rates.table, info), directory));
-      context.Note(fmt::format("wrote {}: {} in {} file{}, {:.1f} s; read back and verified",
-                               directory.string(), FormatBytes(done.written.file_bytes),
-                               done.written.num_shards, done.written.num_shards == 1 ? "" : "s",
-                               done.written.seconds));
+      context.Note(
+          fmt::format("wrote {}: {} in {} file{}, {:.1f} s (kernel {:.2f} s); read back and "
+                      "verified",
+                      directory.string(), FormatBytes(done.written.file_bytes),
+                      done.written.num_shards, done.written.num_shards == 1 ? "" : "s",
+                      done.written.seconds, done.written.kernel_seconds));
       json["file_bytes"] = done.written.file_bytes;
       json["shards"] = done.written.num_shards;
     }

@@ -29,9 +29,9 @@ Result<LoadedRates> MeasureWithNote(const OpenedModel& model, const CompressOpti
   RAM_ASSIGN_OR_RETURN(LoadedRates rates, Measure(model, options, &stats));
   const double gigabytes = static_cast<double>(stats.total_bytes) / 1e9;
   context.Note(fmt::format(
-      "measured {} modules, {}, in {:.1f} s ({:.2f} GB/s){}", rates.table.modules.size(),
-      FormatBytesShort(stats.total_bytes), stats.seconds,
-      stats.seconds > 0 ? gigabytes / stats.seconds : 0,
+      "measured {} modules, {}, in {:.1f} s ({:.2f} GB/s; kernel {:.2f} s){}",
+      rates.table.modules.size(), FormatBytesShort(stats.total_bytes), stats.seconds,
+      stats.seconds > 0 ? gigabytes / stats.seconds : 0, stats.kernel_seconds,
       stats.cached_bytes == 0
           ? ""
           : fmt::format(", {} known from earlier runs", FormatBytesShort(stats.cached_bytes))));

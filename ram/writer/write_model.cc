@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "ram/base/bytes.h"
@@ -18,6 +19,10 @@ namespace ram {
 namespace {
 
 namespace fs = std::filesystem;
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 // Beside the weights, copied byte for byte (docs/format.md).
 bool IsCopied(const fs::path& file) {
@@ -62,7 +67,12 @@ class Packer {
         layout_(layout),
         shards_(shards),
         options_(options),
-        buffers_(options.pool->num_threads()) {}
+        buffers_(options.pool->num_threads()),
+        kernel_seconds_(options.pool->num_threads()) {}
+
+  double kernel_seconds() const {
+    return std::accumulate(kernel_seconds_.begin(), kernel_seconds_.end(), 0.0);
+  }
 
   // Writes one chunk; returns the error of its codes.
   Result<StoredError> Write(const Chunk& chunk, size_t thread, std::span<const uint8_t> bytes) {
@@ -115,7 +125,8 @@ class Packer {
   const ModelLayout& layout_;
   const std::vector<File*>& shards_;
   const WriteOptions& options_;
-  std::vector<std::vector<uint8_t>> buffers_;
+  std::vector<std::vector<uint8_t>> buffers_;  // Per thread, as the next.
+  std::vector<double> kernel_seconds_;
 };
 
 Json QuantizationEntry(const Choice& choice) {
@@ -165,7 +176,7 @@ Result<std::string> ConfigJsonText(const Checkpoint& checkpoint, const Catalog& 
 Result<WrittenModel> WriteModel(const Checkpoint& checkpoint, const Catalog& catalog,
                                 const std::vector<Choice>& choices, const WriteOptions& options,
                                 const std::filesystem::path& directory) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = Now();
   const ModelLayout layout = LayOutModel(catalog, choices, options.max_shard_bytes);
   RAM_ASSIGN_OR_RETURN(const std::string config, ConfigJsonText(checkpoint, catalog, choices));
   RAM_ASSIGN_OR_RETURN(const std::vector<fs::path> copied, FilesToCopy(checkpoint.directory()));

@@ -52,6 +52,7 @@ struct WrittenModel {
   std::vector<WrittenModule> modules;  // Quantizable ones, in the order of the catalog.
   std::vector<std::string> copied_files;
   double seconds = 0;
+  double kernel_seconds = 0;  // In the quantizers, all threads together.
 };
 
 // `choices` [catalog.tensors.size()] as for LayOutModel.
