@@ -148,8 +148,8 @@ class Subtraction {
     const uint64_t scores = Mul(Mul(Mul(num_heads_, chunk), tokens), kElementBytes);
     uint64_t unpacked = 0;
     if (is_latent) {
-      const uint64_t elements =
-          model_.unpacked_elements != 0 ? model_.unpacked_elements : Mul(256, num_heads_);
+      uint64_t elements = Add(model_.unpacked_key_elements, model_.unpacked_value_elements);
+      if (elements == 0) elements = Mul(256, num_heads_);
       unpacked = Mul(Mul(Mul(tokens, request_.batch), elements), kElementBytes);
     }
     context_bytes_ = Add(context_bytes_, Add(scores, unpacked));
@@ -205,45 +205,53 @@ Status CheckRequest(const DeviceBudgetRequest& request, const ModelState& model)
 
 }  // namespace
 
+void AddModuleShape(std::string_view tensor_class, std::span<const uint64_t> shape,
+                    ModelState* model) {
+  const std::optional<TensorClass> parsed = ParseClass(tensor_class);
+  if (!parsed.has_value() || shape.size() < 2) return;
+  const uint64_t rows = shape[shape.size() - 2];
+  const uint64_t cols = shape[shape.size() - 1];
+  const auto at_least = [model](uint64_t elements) {
+    model->activation_elements = std::max(model->activation_elements, elements);
+  };
+  switch (*parsed) {
+    case TensorClass::kGate:
+    case TensorClass::kUp:
+    case TensorClass::kFirstDense:
+      at_least(Mul(3, std::max(rows, cols)));  // Gate, up and their product.
+      break;
+    case TensorClass::kExpertGate:
+    case TensorClass::kExpertUp:
+      // A token is copied for each of its experts, and each of them answers.
+      at_least(Mul(kExpertsPerToken, Add(Mul(2, model->hidden_size), Mul(3, rows))));
+      break;
+    case TensorClass::kO:
+      at_least(Mul(4, cols));  // Queries, as projected and as rotated; the answer twice.
+      break;
+    case TensorClass::kMlaEmbedQ:        // [heads, latent, key]
+    case TensorClass::kMlaUnembedOut: {  // [heads, value, latent]
+      // Keys and values come in the same layers: the largest of each, whichever comes first.
+      if (shape.size() != 3) break;
+      model->num_heads = shape[0];
+      const bool is_key = *parsed == TensorClass::kMlaEmbedQ;
+      uint64_t& part = is_key ? model->unpacked_key_elements : model->unpacked_value_elements;
+      part = std::max(part, Mul(shape[0], is_key ? cols : rows));
+      break;
+    }
+    default:
+      break;
+  }
+}
+
 ModelState ModelStateOf(const Catalog& catalog) {
   ModelState model;
   model.state = catalog.state;
   model.hidden_size = catalog.hidden_size;
   model.vocabulary = catalog.vocabulary;
   model.max_context = catalog.max_context;
-  uint64_t unpacked_k = 0;
-  uint64_t unpacked_v = 0;
   for (const CatalogTensor& tensor : catalog.tensors) {
-    switch (tensor.tensor_class) {
-      case TensorClass::kGate:
-      case TensorClass::kUp:
-      case TensorClass::kFirstDense:
-        // Gate, up and their product; rows is the wider side of a down projection's transpose.
-        model.activation_elements =
-            std::max(model.activation_elements, Mul(3, std::max(tensor.rows, tensor.cols)));
-        break;
-      case TensorClass::kExpertGate:
-      case TensorClass::kExpertUp:
-        // Each token is copied for each of its experts, and each of them answers.
-        model.activation_elements =
-            std::max(model.activation_elements,
-                     Mul(kExpertsPerToken, Add(Mul(2, model.hidden_size), Mul(3, tensor.rows))));
-        break;
-      case TensorClass::kO:  // Its input is one vector per head.
-        model.activation_elements = std::max(model.activation_elements, Mul(4, tensor.cols));
-        break;
-      case TensorClass::kMlaEmbedQ:
-        model.num_heads = tensor.views.size();
-        unpacked_k = Mul(tensor.views.size(), tensor.cols);
-        break;
-      case TensorClass::kMlaUnembedOut:
-        unpacked_v = Mul(tensor.views.size(), tensor.rows);
-        break;
-      default:
-        break;
-    }
+    AddModuleShape(ClassName(tensor.tensor_class), tensor.shape, &model);
   }
-  model.unpacked_elements = Add(unpacked_k, unpacked_v);
   return model;
 }
 

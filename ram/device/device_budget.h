@@ -7,7 +7,9 @@
 // byte (docs/device.md has the formulas); activations and the program are estimates, and say so.
 
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ram/base/result.h"
@@ -26,12 +28,18 @@ struct ModelState {
   // The rest has defaults for those who know only the above; 0: assumed.
   uint64_t activation_elements = 0;  // Per token, of one layer's widest step; 25 x hidden_size.
   uint64_t num_heads = 0;            // Of queries; hidden_size / 64.
-  // MLA only: keys and values that a layer unpacks from the latents, per token; 256 x num_heads.
-  uint64_t unpacked_elements = 0;
+  // MLA only: what a layer unpacks from the latents, per token; together 256 x num_heads.
+  uint64_t unpacked_key_elements = 0;
+  uint64_t unpacked_value_elements = 0;
 };
 
 // With everything that the shapes of the catalog tell.
 ModelState ModelStateOf(const Catalog& catalog);
+// What one module's shape (as MLX has it) tells, for those who have a rate table and no catalog:
+// called for every module, once the other fields are set, it gives the same as the above.
+// `tensor_class` as ClassName writes it; unknown ones tell nothing.
+void AddModuleShape(std::string_view tensor_class, std::span<const uint64_t> shape,
+                    ModelState* model);
 
 struct DeviceBudgetRequest {
   Device device;

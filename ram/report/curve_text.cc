@@ -160,12 +160,13 @@ std::string CurveText(const CurvePlotData& data, const Style& style) {
   std::string legend;
   const auto explain = [&](const std::vector<PlotPoint>& points, const std::string& mark,
                            std::string_view text) {
-    if (!points.empty()) legend += fmt::format("{}{} {}", legend.empty() ? "" : "   ", mark, text);
+    if (!points.empty()) legend += fmt::format("{}{} {}", legend.empty() ? "" : ", ", mark, text);
   };
   explain(data.knees, marks.knee, "knee");
   explain(data.references, marks.reference, "for comparison");
   explain(data.chosen, marks.chosen, "plan");
-  if (!legend.empty()) out += fmt::format("{}{:>{}}   {}\n", indent, "", label_width, legend);
+  const int axis_column = 2 + label_width + 3;
+  out += Wrap(legend, style, axis_column, axis_column);
   return out;
 }
 

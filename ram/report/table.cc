@@ -215,8 +215,8 @@ std::string Bar(double share, int width, const Style& style) {
 std::string Wrap(std::string_view text, const Style& style, int first, int indent) {
   const std::string clean = Printable(text, style);
   const int width = std::max(std::min(style.width, kMaxParagraph), 1);
-  indent = std::min(indent, width - 1);
-  first = std::min(first, width - 1);
+  indent = std::min(indent, std::max(width - 2, 0));  // Room for a wide character.
+  first = std::min(first, std::max(width - 2, 0));
   std::string out = Blanks(first);
   int column = first;
   bool at_start = true;
