@@ -61,7 +61,7 @@ Verb AddCurve(CLI::App& app, Context& context) {
       "curve", "Size against predicted cost for every budget, with knees; draws an SVG");
   verb->add_option("MODEL|RATES", options->source, "A model, or a rate table (*.json)")->required();
   verb->add_option("-o,--output", options->output, "curve.svg");
-  options->plan.Add(verb, /*budgets=*/false);
+  options->plan.Add(verb, /*with_budgets=*/false);
   options->settings.Add(verb);
 
   return {verb, [options, &context]() -> Status {

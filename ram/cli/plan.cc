@@ -83,7 +83,7 @@ Verb AddPlan(CLI::App& app, Context& context) {
   verb->add_option("MODEL|RATES", options->source, "A model, or a rate table (*.json)")->required();
   verb->add_option("-o,--output", options->output, "Write plan.json here");
   verb->add_flag("--explain", options->explain, "Say in plain words what was chosen and why");
-  options->plan.Add(verb, /*budgets=*/true);
+  options->plan.Add(verb, /*with_budgets=*/true);
   options->quantizer.Add(verb, "rtn+");
   options->settings.Add(verb);
   return {verb, [options, &context] { return RunPlan(*options, context); }};

@@ -24,8 +24,8 @@ struct Budget {
 };
 
 struct PlanOptions {
-  // Adds the options that shape a plan; with `budgets` also those that set its size.
-  void Add(CLI::App* verb, bool budgets);
+  // Adds the options that shape a plan; `with_budgets`: also those that set its size.
+  void Add(CLI::App* verb, bool with_budgets);
 
   Result<PlanRequest> Request() const;
   // All budgets asked for; kInvalidArgument if there is none.
