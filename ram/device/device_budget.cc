@@ -36,6 +36,21 @@ uint64_t CacheBytesPerToken(uint64_t elements, int kv_bits) {
   return Mul(groups, group_bytes);
 }
 
+// The most tokens that a rotating cache of `window` holds while `context` tokens go through it: all
+// but the last in prefill steps of `chunk`, to each of which it adds at most window - 1 earlier
+// ones; then one by one, for which it grows by 256 until it has the size of the window.
+uint64_t WindowTokens(uint64_t context, uint64_t window, uint64_t chunk) {
+  if (window == 0) return 0;
+  const uint64_t prompt = context - 1;
+  const uint64_t whole_steps = prompt / chunk;
+  const uint64_t rest = prompt % chunk;
+  const uint64_t after_steps = std::min(prompt - rest, Add(window - 1, chunk));
+  const uint64_t at_end = rest == 0 ? after_steps : std::min(after_steps, window - 1) + rest;
+  const uint64_t most = whole_steps == 0 ? at_end : std::max(after_steps, at_end);
+  if (at_end >= window) return most;
+  return std::max(most, prompt + std::min(kCacheStep, window - prompt));
+}
+
 std::string Tokens(uint64_t tokens, uint64_t batch) {
   std::string text = FormatCount(tokens) + " tokens";
   if (batch > 1) text = fmt::format("{} sequences x {}", FormatCount(batch), text);
@@ -108,12 +123,11 @@ class Subtraction {
                                      2.0 * 16 / static_cast<double>(kKvGroup)));
     SubtractTokens("latent cache", tokens, CacheBytesPerToken(latent, 16), "");
 
-    // A window grows by the tokens of a prefill step before its oldest ones go.
     if (state.window_cache_elements_per_token != 0) {
-      const uint64_t most = Add(state.window_tokens, chunk_ - 1);
-      SubtractTokens("window caches", std::min(tokens, most),
+      const uint64_t kept = WindowTokens(context_, state.window_tokens, chunk_);
+      SubtractTokens("window caches", kept,
                      CacheBytesPerToken(state.window_cache_elements_per_token, 16),
-                     tokens <= most
+                     kept <= state.window_tokens
                          ? ""
                          : fmt::format(" (window {}, prefill {})", FormatCount(state.window_tokens),
                                        FormatCount(chunk_)));

@@ -137,9 +137,19 @@ TEST(BudgetForDevice, WindowsKeepWhatAPrefillStepAdds) {
   EXPECT_EQ(BytesOf(*full, "key-value cache"), uint64_t{10} * 2 * 16 * 128 * 2 * 32768);
   EXPECT_EQ(BytesOf(*full, "window caches"), (1024 + 2047) * per_token);
   ExpectExactSum(*full);
-  const auto brief = BudgetForDevice(Request("64GB Mac", 512), Windows());
-  ASSERT_TRUE(brief.ok());
-  EXPECT_EQ(BytesOf(*brief, "window caches"), 512 * per_token);
+  // Read off mlx-lm 0.32's own cache: context, tokens held at most.
+  const std::pair<uint64_t, uint64_t> cases[] = {{8192, 3071},     {3000, 2048}, {2049, 2048},
+                                                 {512, 511 + 256}, {1024, 1024}, {1, 256}};
+  for (const auto& [context, tokens] : cases) {
+    const auto brief = BudgetForDevice(Request("64GB Mac", context), Windows());
+    ASSERT_TRUE(brief.ok());
+    EXPECT_EQ(BytesOf(*brief, "window caches"), tokens * per_token) << context;
+  }
+  ModelState wide = Windows();
+  wide.state.window_tokens = 4096;
+  const auto grown = BudgetForDevice(Request("64GB Mac", 3000), wide);
+  ASSERT_TRUE(grown.ok());
+  EXPECT_EQ(BytesOf(*grown, "window caches"), (2999 + 256) * per_token);
   const auto quantized = BudgetForDevice(Request("64GB Mac", 32768, 4), Windows());
   ASSERT_TRUE(quantized.ok());
   EXPECT_EQ(BytesOf(*quantized, "window caches"), (1024 + 2047) * per_token);
