@@ -243,7 +243,8 @@ Result<WrittenModel> WriteModel(const Checkpoint& checkpoint, const Catalog& cat
   }
   RAM_RETURN_IF_ERROR(options.watcher.Check());
   RAM_RETURN_IF_ERROR(staged.Publish());
-  written.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  written.seconds = Now() - start;
+  written.kernel_seconds = packer.kernel_seconds();
   return written;
 }
 
