@@ -15,5 +15,5 @@ say $ram curve models/moe-8x -o $out/moe-8x.svg
 say $ram verify $out/moe-8x-4.5bpw
 say $ram compress models/babyllama-105 --budget 500KiB,4.8bpw,700KiB -o $out/babyllama
 say $ram compress models/moe-8x --budget 4.5bpw -o $out/moe --no-cache
-say python3 tools/check_certificate.py $out/moe/plan.json $out/moe/rates.json
+say python3 tools/check_bound.py $out/moe/plan.json $out/moe/rates.json
 printf '\nThe models are in %s; mlx_lm loads them as they are.\n' "$out"

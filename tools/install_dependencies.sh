@@ -22,7 +22,7 @@ command -v dpkg-query > /dev/null || {
   echo 'only Debian (and its relatives) and macOS are set up by this script; docs/dependencies.md has the list' >&2
   exit 1
 }
-packages='g++ cmake ninja-build libhwy-dev nlohmann-json3-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev'
+packages='g++ cmake ninja-build libhwy-dev nlohmann-json3-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev python3'
 [ "$what" = test ] && packages="$packages libgtest-dev libbenchmark-dev python3-venv"
 missing=
 for package in $packages; do

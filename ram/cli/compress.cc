@@ -165,6 +165,7 @@ Status RunCompress(const Options& options, Context& context) {
     if (!budget.note.empty()) context.Print(budget.note + "\n");
     const fs::path directory = OutputDirectory(options, budget, budgets.size() > 1);
     RAM_ASSIGN_OR_RETURN(Plan plan, MakeShippedPlan(model, compress, budget.bytes, &rates));
+    plan.rates_file = "rates.json";
     OrderedJson json = PlanJson(plan, budget, directory);
     if (!options.dry_run) {
       ModelCardInfo info;
