@@ -47,8 +47,8 @@ StoredForm FormFromShapes(const TensorInfo& weight, const TensorInfo& scales, ui
 }
 
 // What an object of config.json's "quantization" says: the defaults at its top, or the entry of one
-// module, which inherits nothing from them. As loaders read it, a key that is missing or null stands
-// for the default of the mode.
+// module, which inherits nothing from them. As loaders read it, a key that is missing or null
+// stands for the default of the mode.
 Result<StoredForm> DeclaredForm(const Json& entry, std::string_view where) {
   StoredForm form;
   const auto value = [&](std::string_view key) -> const Json* {
