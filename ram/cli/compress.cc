@@ -170,7 +170,11 @@ Status RunCompress(const Options& options, Context& context) {
     if (!options.dry_run) {
       ModelCardInfo info;
       info.name = directory.filename().string();
-      info.base_model = options.model;
+      std::error_code is_name;  // A path is nobody else's name for a model.
+      if (!fs::is_directory(options.model, is_name)) info.base_model = options.model;
+      RAM_ASSIGN_OR_RETURN(const std::vector<Choice> choices, ChoicesOfPlan(model.catalog, plan));
+      info.file_bytes = LayOutModel(model.catalog, choices).file_bytes;
+      info.has_rates = compress.keep_rates;
       RAM_ASSIGN_OR_RETURN(
           const Compressed done,
           WritePlan(model, compress, plan, rates, ModelCard(plan, rates.table, info), directory));

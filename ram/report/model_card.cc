@@ -146,8 +146,8 @@ std::string Intro(const Plan& plan, const ModelCardInfo& info) {
       "{} for [MLX](https://github.com/ml-explore/mlx), in **{}**: {:.2f} bits per weight, with "
       "scales, headers and unquantized tensors counted. The budget was {}; `ram` chose bits and "
       "group size of every module so that the predicted damage within it is least.\n",
-      Plain(info.name), base, FormatBytes(plan.bytes), plan.bits_per_weight(),
-      FormatBytes(plan.budget_bytes));
+      Plain(info.name), base, FormatBytes(info.file_bytes != 0 ? info.file_bytes : plan.bytes),
+      plan.bits_per_weight(), FormatBytes(plan.budget_bytes));
 }
 
 std::string Usage(const ModelCardInfo& info) {

@@ -2,6 +2,7 @@
 
 // README.md of a written model.
 
+#include <cstdint>
 #include <string>
 
 #include "ram/plan/plan.h"
@@ -10,10 +11,11 @@
 namespace ram {
 
 struct ModelCardInfo {
-  std::string name;        // Of the written model: its directory.
-  std::string base_model;  // As it was named; stated only if it looks like a name on the hub.
-  std::string license;     // Identifier, e.g. "apache-2.0"; empty: unknown, not stated.
-  bool has_rates = true;   // rates.json lies beside plan.json.
+  std::string name;         // Of the written model: its directory.
+  std::string base_model;   // As it was named; stated only if it looks like a name on the hub.
+  std::string license;      // Identifier, e.g. "apache-2.0"; empty: unknown, not stated.
+  uint64_t file_bytes = 0;  // Of the safetensors files; 0: not known, the plan's bound is stated.
+  bool has_rates = true;    // rates.json lies beside plan.json.
 };
 
 // "org/name", neither a path nor anything else.
