@@ -30,9 +30,9 @@ std::string FindingsText(const std::vector<Finding>& findings, const Style& styl
         finding.level == Finding::Level::kOk        ? std::pair("ok     ", Tint::kGood)
         : finding.level == Finding::Level::kWarning ? std::pair("warning", Tint::kWarning)
                                                     : std::pair("problem", Tint::kBad);
-    const std::string line = Wrap(finding.what, style, 9, 9);
-    text += "  " + Paint(word, tint, style) +
-            line.substr(std::min<size_t>(line.size(), 9)).insert(0, "  ");
+    constexpr size_t kIndent = 11;  // Two blanks, the word, two blanks.
+    const std::string line = Wrap(finding.what, style, kIndent, kIndent);
+    text += "  " + Paint(word, tint, style) + "  " + line.substr(std::min(line.size(), kIndent));
     if (!finding.remedy.empty()) text += Wrap("-> " + finding.remedy, style, 11, 14);
   }
   return text;
