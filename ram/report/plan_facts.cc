@@ -97,8 +97,21 @@ std::string ShortModelName(const std::string& model) {
   const bool is_hub_name = slashes == 1 && model.front() != '/' && model.back() != '/' &&
                            model.front() != '.' && model.front() != '~';
   if (slashes == 0 || is_hub_name) return model;
+
+  // From the hub's cache: .../models--org--name/snapshots/<commit>
+  constexpr std::string_view kCached = "/models--";
+  if (const size_t cached = model.find(kCached); cached != std::string::npos) {
+    std::string name = model.substr(cached + kCached.size());
+    name.resize(std::min(name.find('/'), name.size()));
+    if (const size_t at = name.find("--"); at != std::string::npos) name.replace(at, 2, "/");
+    return name;
+  }
   std::string path = model;
+  const auto cut = [&path](std::string_view end) {
+    if (path.size() > end.size() && path.ends_with(end)) path.resize(path.size() - end.size());
+  };
   while (path.size() > 1 && path.back() == '/') path.pop_back();
+  cut("/hf");  // A directory that holds the model's Hugging Face files.
   return path.substr(path.rfind('/') + 1);
 }
 

@@ -25,7 +25,7 @@ double Share(uint64_t part, uint64_t whole);
 double BitsPerWeight(uint64_t bytes, uint64_t num_weights);
 uint64_t ToCount(int number);  // Negative numbers are 0.
 
-// The last component of a path, hub names whole.
+// The last component of a path but "hf"; names of the hub whole, also from paths in its cache.
 std::string ShortModelName(const std::string& model);
 
 // (cost - lower bound) / cost: what the certificate leaves open; 0 for a cost of 0.

@@ -258,6 +258,17 @@ TEST(GroupModules, CountsEveryWeightOnce) {
   }
 }
 
+TEST(ShortModelName, IsWhatPeopleCallIt) {
+  EXPECT_EQ(ShortModelName("Qwen/Qwen3-8B"), "Qwen/Qwen3-8B");
+  EXPECT_EQ(ShortModelName("qwen"), "qwen");
+  EXPECT_EQ(ShortModelName("/models/qwen/"), "qwen");
+  EXPECT_EQ(ShortModelName("./qwen"), "qwen");
+  EXPECT_EQ(ShortModelName("/models/qwen/hf"), "qwen");
+  EXPECT_EQ(ShortModelName("/c/hub/models--Qwen--Qwen3-8B/snapshots/0123abc"), "Qwen/Qwen3-8B");
+  EXPECT_EQ(ShortModelName("/"), "");
+  EXPECT_EQ(ShortModelName(""), "");
+}
+
 TEST(UniformReference, IsThePlans) {
   for (const Planned& planned : AllPlans()) {
     const RateTable& table = planned.rates.table;
