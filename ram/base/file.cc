@@ -49,8 +49,8 @@ File::~File() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-Result<File> File::OpenForReading(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+Result<File> File::OpenExisting(const std::filesystem::path& path, int flags) {
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
   if (descriptor < 0) return SystemError(path, "open", errno);
   struct stat status = {};
   if (::fstat(descriptor, &status) != 0) {
@@ -64,6 +64,10 @@ Result<File> File::OpenForReading(const std::filesystem::path& path) {
                  fmt::format("{}: expected a regular file", path.string())};
   }
   return file;
+}
+
+Result<File> File::OpenForReading(const std::filesystem::path& path) {
+  return OpenExisting(path, O_RDONLY);
 }
 
 Result<File> File::CreateNew(const std::filesystem::path& path) {
@@ -85,15 +89,7 @@ Result<File> File::CreateUnnamed(const std::filesystem::path& directory) {
 }
 
 Result<File> File::OpenOrCreate(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0) return SystemError(path, "open", errno);
-  struct stat status = {};
-  if (::fstat(descriptor, &status) != 0) {
-    const int number = errno;
-    ::close(descriptor);
-    return SystemError(path, "read its size", number);
-  }
-  return File(descriptor, static_cast<uint64_t>(status.st_size), path);
+  return OpenExisting(path, O_RDWR | O_CREAT);
 }
 
 Status File::ReadAt(uint64_t offset, std::span<uint8_t> into) const {

@@ -52,6 +52,7 @@ class File {
   void AdviseSequential() const;
 
  private:
+  static Result<File> OpenExisting(const std::filesystem::path& path, int flags);
   File(int descriptor, uint64_t size, std::filesystem::path path);
 
   int descriptor_ = -1;

@@ -143,7 +143,10 @@ Verb AddDoctor(CLI::App& app, Context& context) {
   verb->add_option("MODEL", options->model, "Directory, or a name in the Hugging Face cache");
   verb->add_option("--device", options->device, "Where it is to run: \"16GB Mac\" (default: this)")
       ->capture_default_str();
-  verb->add_option("--context", options->context, "Tokens of context that must fit beside it")
+  verb->add_option("--context", options->context,
+                   "Tokens of context that must fit beside it: 32768 or 32k")
+      ->transform(CLI::AsNumberWithUnit(std::map<std::string, uint64_t>{{"k", 1024}},
+                                        CLI::AsNumberWithUnit::CASE_INSENSITIVE))
       ->capture_default_str();
   verb->add_option("--kv-bits", options->kv_bits, "Bits of the key-value cache: 16, 8 or 4")
       ->check(CLI::IsMember({16, 8, 4}))

@@ -58,6 +58,9 @@ ModelState ModelStateOf(const RateTable& rates) {
   state.hidden_size = rates.hidden_size;
   state.vocabulary = rates.vocabulary;
   state.max_context = rates.max_context;
+  for (const ModuleRates& module : rates.modules) {
+    AddModuleShape(module.tensor_class, module.shape, &state);
+  }
   return state;
 }
 
@@ -84,7 +87,10 @@ void PlanOptions::Add(CLI::App* verb, bool with_budgets) {
         ->group("Size");
     verb->add_option("--device", device, "Fit a machine: \"16GB Mac\", \"24GB GPU\", this")
         ->group("Size");
-    verb->add_option("--context", context, "Tokens of context that must fit beside it (--device)")
+    verb->add_option("--context", context,
+                     "Tokens of context that must fit beside it (--device): 32768 or 32k")
+        ->transform(CLI::AsNumberWithUnit(std::map<std::string, uint64_t>{{"k", 1024}},
+                                          CLI::AsNumberWithUnit::CASE_INSENSITIVE))
         ->capture_default_str()
         ->group("Size");
     verb->add_option("--kv-bits", kv_bits, "Bits of the key-value cache (--device): 16, 8 or 4")
