@@ -196,7 +196,7 @@ std::string ExpertPath(int layer, const ModelShape& shape, const SourceNames& na
   return fmt::format("{}layers.{}.{}{}", names.root, layer, front, below);
 }
 
-std::vector<SourceView> PlainViews(const Slot& slot, std::string source) {
+std::vector<SourceView> PlainViews(const Slot& slot, const std::string& source) {
   const CatalogTensor& tensor = slot.tensor;
   std::vector<SourceView> views;
   const uint64_t matrices = NumMatrices(slot);
@@ -224,7 +224,7 @@ std::vector<SourceView> ExpertViews(const Slot& slot, const ModelShape& shape,
       return PlainViews(slot, fmt::format("{}.{}", path, slot.row->name));
     }
     std::string source = fmt::format("{}.{}_bias", path, is_down ? "down_proj" : "gate_up_proj");
-    if (is_down) return PlainViews(slot, std::move(source));
+    if (is_down) return PlainViews(slot, source);
     RAM_CHECK(experts.interleaved);  // Halves of [E, 2I] would not be one view.
     return {{std::move(source), first, /*row_stride=*/0, step}};
   }
@@ -269,7 +269,8 @@ std::vector<SourceView> ExpertViews(const Slot& slot, const ModelShape& shape,
   return views;
 }
 
-std::vector<SourceView> KvBViews(const Slot& slot, const ModelShape& shape, std::string source) {
+std::vector<SourceView> KvBViews(const Slot& slot, const ModelShape& shape,
+                                 const std::string& source) {
   const uint64_t rank = shape.dim(Dim::kKvRank);
   const uint64_t nope = shape.dim(Dim::kNope);
   const uint64_t rows_per_head = nope + shape.dim(Dim::kMlaV);
