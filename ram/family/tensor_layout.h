@@ -43,14 +43,15 @@ std::string SourceName(const Slot& slot, const ModelShape& shape, const SourceNa
 std::string ExpertPath(int layer, const ModelShape& shape, const SourceNames& names);
 
 // Views of a slot that is stored as it is: one, contiguous.
-std::vector<SourceView> PlainViews(const Slot& slot, std::string source);
+std::vector<SourceView> PlainViews(const Slot& slot, const std::string& source);
 
 // Views of an expert tensor (weights or biases) below `path` in the given form.
 std::vector<SourceView> ExpertViews(const Slot& slot, const ModelShape& shape,
                                     std::string_view path, ExpertForm form);
 
 // Views of the halves of kv_b_proj [heads * (nope + value), rank], one for each head.
-std::vector<SourceView> KvBViews(const Slot& slot, const ModelShape& shape, std::string source);
+std::vector<SourceView> KvBViews(const Slot& slot, const ModelShape& shape,
+                                 const std::string& source);
 
 // The views of the layout that the authors publish.
 std::vector<SourceView> PublishedViews(const Slot& slot, const ModelShape& shape,
