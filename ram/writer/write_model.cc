@@ -100,8 +100,10 @@ class Packer {
     const std::span<uint8_t> all(buffer.data(), code_bytes + 2 * scale_bytes);
     const PackedMatrix out{all.first(code_bytes), all.subspan(code_bytes, scale_bytes),
                            all.subspan(code_bytes + scale_bytes)};
+    const double kernel_start = Now();
     const auto quantized = Quantize({bytes.data(), tensor.dtype, chunk.num_rows, tensor.cols},
                                     {choice, options_.quantizer, options_.rounding, {}}, out);
+    kernel_seconds_[thread] += Now() - kernel_start;
     if (!quantized) {
       return Error{
           quantized.error().code,
