@@ -12,5 +12,6 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/ramConfig.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/ramConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/ramConfig.cmake ${PROJECT_BINARY_DIR}/ramConfigVersion.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/FindxxHash.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/FindPCRE2.cmake ${PROJECT_SOURCE_DIR}/cmake/FindxxHash.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/Findutf8proc.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ram)
