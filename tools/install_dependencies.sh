@@ -6,7 +6,7 @@ set -eu
 what=${1:?build or test}
 
 if [ "$(uname)" = Darwin ]; then
-  packages='cmake ninja highway nlohmann-json fmt cli11 openssl@3 xxhash pcre2 utf8proc'
+  packages='cmake ninja highway nlohmann-json fmt cli11 openssl@3 xxhash pcre2 utf8proc boost'
   [ "$what" = test ] && packages="$packages googletest google-benchmark python@3.11"
   command -v brew > /dev/null || { echo 'Homebrew is needed: see its site, then run this again' >&2; exit 1; }
   missing=
@@ -22,7 +22,7 @@ command -v dpkg-query > /dev/null || {
   echo 'only Debian (and its relatives) and macOS are set up by this script; docs/dependencies.md has the list' >&2
   exit 1
 }
-packages='g++ cmake ninja-build libhwy-dev nlohmann-json3-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev libpcre2-dev libutf8proc-dev python3'
+packages='g++ cmake ninja-build libhwy-dev nlohmann-json3-dev libfmt-dev libcli11-dev libssl-dev libxxhash-dev libpcre2-dev libutf8proc-dev libboost-dev python3'
 [ "$what" = test ] && packages="$packages libgtest-dev libbenchmark-dev python3-venv"
 missing=
 for package in $packages; do

@@ -408,10 +408,17 @@ Result<SafetensorsHeader> ParseSafetensorsHeader(std::string_view text, uint64_t
   return header;
 }
 
-SafetensorsLayout LayOutSafetensors(const std::vector<TensorSpec>& tensors) {
+SafetensorsLayout LayOutSafetensors(const std::vector<TensorSpec>& tensors,
+                                    const std::map<std::string, std::string>& metadata) {
   SafetensorsLayout layout = {};
   layout.offsets.reserve(tensors.size());
-  std::string header = R"({"__metadata__":{"format":"mlx"})";
+  std::string header = R"({"__metadata__":{)";
+  std::string_view separator;
+  for (const auto& [key, value] : metadata) {
+    header += fmt::format("{}{}:{}", separator, JsonString(key), JsonString(value));
+    separator = ",";
+  }
+  header += '}';
   uint64_t end = 0;
   for (const TensorSpec& tensor : tensors) {
     const std::optional<uint64_t> bits = TensorBits(tensor.dtype, tensor.shape);

@@ -66,8 +66,10 @@ struct SafetensorsLayout {
   uint64_t file_bytes;
 };
 
-// __metadata__ is {"format": "mlx"}. Names must be unique. Sizes must not exceed 2^63.
-SafetensorsLayout LayOutSafetensors(const std::vector<TensorSpec>& tensors);
+// Names must be unique. Sizes must not exceed 2^63. Metadata is written by key, in UTF-8.
+SafetensorsLayout LayOutSafetensors(const std::vector<TensorSpec>& tensors,
+                                    const std::map<std::string, std::string>& metadata = {
+                                        {"format", "mlx"}});
 
 // Upper bounds for sizes that must be known before a layout is: bytes that the entry of one tensor
 // takes in a header, and what a file needs besides its entries and data. A file laid out by
