@@ -21,6 +21,7 @@
 #include "ram/base/dtype.h"
 #include "ram/base/result.h"
 #include "ram/base/thread_pool.h"
+#include "ram/family/kinds.h"
 #include "ram/runtime/matrix.h"
 
 namespace ram {
@@ -45,13 +46,6 @@ class Activations {
   virtual Rows rows() const = 0;
 };
 
-enum class Activation : uint8_t {
-  kSilu,
-  kGeluTanh,
-  // gpt_oss: g = min(gate, limit), u = clamp(up, -limit, limit): g * sigmoid(alpha * g) * (u + 1).
-  kClippedSwiglu,
-};
-
 struct GluSpec {
   Activation activation = Activation::kSilu;
   float alpha = 1.702F;  // Of kClippedSwiglu.
@@ -61,12 +55,7 @@ struct GluSpec {
 // What becomes of q or k between its projection and the attention. In this order: the norm (before
 // rotation), the rotation, the norm (after rotation), the scale of the position.
 struct HeadSpec {
-  enum class Norm : uint8_t {
-    kNone,
-    kPerHead,   // RMS of each head, weight [head_dim], before rotation.
-    kWholeRow,  // RMS of all heads together, weight [heads * head_dim], before rotation.
-    kAfter,     // RMS of each head without weight, after rotation (llama4).
-  };
+  using Norm = HeadNorm;
   uint64_t heads = 0;
   uint64_t head_dim = 0;
   Norm norm = Norm::kNone;
@@ -153,12 +142,7 @@ struct DeltaInput {
 };
 
 struct RouterSpec {
-  enum class Kind : uint8_t {
-    kSoftmax,  // Softmax over all experts, then the k largest; `renormalize` divides by their sum.
-    kTopkSoftmax,   // The k largest logits, then softmax over them (mixtral, gpt_oss).
-    kSigmoid,       // Sigmoid; `correction` is added for the choice only; groups; `renormalize`.
-    kSigmoidInput,  // llama4: the largest logits; sigmoid of the logit scales the expert's input.
-  };
+  using Kind = RouterKind;
   Kind kind = Kind::kSoftmax;
   uint64_t experts = 0;
   uint64_t top_k = 0;

@@ -16,12 +16,10 @@
 #include "ram/base/thread_pool.h"
 #include "ram/checkpoint/checkpoint.h"
 #include "ram/family/catalog.h"
+#include "ram/family/kinds.h"
 #include "ram/runtime/matrix.h"
 
 namespace ram {
-
-// Whose arithmetic a run follows where transformers and mlx-lm differ (docs/runtime.md).
-enum class Numerics : uint8_t { kHf, kMlx };
 
 // Memory aligned to 64 bytes, in 2 MiB pages where the system likes that.
 class AlignedMemory {
