@@ -151,6 +151,9 @@ struct RouterSpec {
   float scale = 1;            // Times the weights, at the end.
   uint64_t groups = 1;        // kSigmoid: the best top_groups groups (sum of their two best) count.
   uint64_t top_groups = 1;
+  // Experts of other groups cannot be chosen (transformers), or count as scores of zero (mlx-lm),
+  // which a score with a negative correction may not reach.
+  bool rejected_are_zero = false;
   std::span<const float> correction = {};  // [experts]
 };
 

@@ -55,8 +55,7 @@ std::vector<uint32_t> Best(std::span<const float> scores, uint64_t k) {
   return order;
 }
 
-// Scores of the experts outside the best groups become zero (not minus infinity: with a negative
-// correction such an expert can still be chosen, as in transformers).
+// Rejects the experts outside the best groups.
 void KeepBestGroups(std::span<float> scores, const RouterSpec& spec) {
   const uint64_t size = spec.experts / spec.groups;
   std::vector<float> group_scores;
@@ -69,7 +68,8 @@ void KeepBestGroups(std::span<float> scores, const RouterSpec& spec) {
   std::vector<bool> kept(spec.groups, false);
   for (const uint32_t g : Best(group_scores, spec.top_groups)) kept[g] = true;
   for (uint64_t e = 0; e < spec.experts; ++e) {
-    if (!kept[e / size]) scores[e] = 0;
+    if (kept[e / size]) continue;
+    scores[e] = spec.rejected_are_zero ? 0 : -std::numeric_limits<float>::infinity();
   }
 }
 
