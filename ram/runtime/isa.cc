@@ -1,0 +1,52 @@
+#include "ram/runtime/isa.h"
+
+#include <algorithm>
+#include <array>
+
+#include "ram/base/result.h"
+#include "ram/quant/simd_targets.h"
+// After simd_targets.h.
+#include "hwy/highway.h"
+#include "hwy/targets.h"
+
+namespace ram {
+namespace {
+
+struct Level {
+  std::string_view name;
+  int64_t targets;
+};
+
+// Best first.
+constexpr std::array<Level, 5> kLevels = {{
+    {"avx3", HWY_AVX3 | HWY_AVX3_DL},
+    {"avx2", HWY_AVX2},
+    {"sse4", HWY_SSE4},
+    {"neon", HWY_NEON},
+    {"scalar", HWY_SCALAR | HWY_EMU128},
+}};
+
+}  // namespace
+
+std::vector<std::string> SimdLevels() {
+  // The fallback always runs, whether or not Highway says so.
+  const int64_t runs = (hwy::SupportedTargets() | HWY_SCALAR | HWY_EMU128) & HWY_TARGETS;
+  std::vector<std::string> levels;
+  for (const Level& level : kLevels) {
+    if ((level.targets & runs) != 0) levels.emplace_back(level.name);
+  }
+  RAM_CHECK(!levels.empty());
+  return levels;
+}
+
+std::string SimdLevelOf(std::string_view isa) {
+  return isa == "amx-f16" || isa == "amx-bf16" ? "avx3" : std::string(isa);
+}
+
+int64_t SimdTargets(std::string_view level) {
+  const std::vector<std::string> levels = SimdLevels();
+  RAM_CHECK(std::ranges::find(levels, level) != levels.end());
+  return std::ranges::find(kLevels, level, &Level::name)->targets;
+}
+
+}  // namespace ram
