@@ -12,10 +12,13 @@
 namespace ram {
 
 struct Progress {
+  enum class Unit : uint8_t { kBytes, kTokens };
+
   std::string_view stage;  // "measure", "write", ...
-  uint64_t done_bytes;
-  uint64_t total_bytes;
+  uint64_t done;
+  uint64_t total;
   std::string_view item;  // What is being worked on, e.g. a module; may be empty.
+  Unit unit = Unit::kBytes;
 };
 
 // Passed to every step that can take more than a second. Both parts are optional.

@@ -92,33 +92,32 @@ class Context::ProgressPrinter {
       End();
       stage_ = progress.stage;
       start_ = now;
-      start_bytes_ = progress.done_bytes;
+      start_done_ = progress.done;
       last_plain_ = now;
     }
     const double seconds = std::chrono::duration<double>(now - start_).count();
-    const auto done = static_cast<double>(progress.done_bytes - start_bytes_);
+    const auto done = static_cast<double>(progress.done - start_done_);
     const double rate = seconds > 0 ? done / seconds : 0;
-    const auto left_bytes = static_cast<double>(progress.total_bytes - progress.done_bytes);
-    const double left = rate > 0 ? left_bytes / rate : 0;
-    const bool finished = progress.done_bytes >= progress.total_bytes;
+    const double left = rate > 0 ? static_cast<double>(progress.total - progress.done) / rate : 0;
+    const bool finished = progress.done >= progress.total;
 
     if (form_ == Form::kJson) {
+      const std::string unit = progress.unit == Progress::Unit::kBytes ? "bytes" : "tokens";
       const OrderedJson line = {{"stage", stage_},
-                                {"done_bytes", progress.done_bytes},
-                                {"total_bytes", progress.total_bytes},
-                                {"bytes_per_second", static_cast<int64_t>(rate)},
+                                {"done_" + unit, progress.done},
+                                {"total_" + unit, progress.total},
+                                {unit + "_per_second", static_cast<int64_t>(rate)},
                                 {"seconds_left", left},
                                 {"item", std::string(progress.item)}};
       fmt::print(stderr, "{}\n", line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
       return;
     }
-    const double share = progress.total_bytes == 0 ? 1
-                                                   : static_cast<double>(progress.done_bytes) /
-                                                         static_cast<double>(progress.total_bytes);
-    std::string text = fmt::format(
-        "{:<8} {:>3}%  {} of {}  {:.2f} GB/s  {}", stage_, static_cast<int>(share * 100),
-        FormatBytesShort(progress.done_bytes), FormatBytesShort(progress.total_bytes), rate / 1e9,
-        finished ? TimeText(seconds) : TimeText(left) + " left");
+    const double share = progress.total == 0 ? 1
+                                             : static_cast<double>(progress.done) /
+                                                   static_cast<double>(progress.total);
+    std::string text = fmt::format("{:<8} {:>3}%  {}  {}", stage_, static_cast<int>(share * 100),
+                                   AmountText(progress, rate),
+                                   finished ? TimeText(seconds) : TimeText(left) + " left");
     if (form_ == Form::kPlain) {
       if (!finished && now - last_plain_ < std::chrono::seconds(10)) return;
       if (finished && seconds < 1) return;  // Not worth a line in a log.
@@ -143,6 +142,15 @@ class Context::ProgressPrinter {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // "1.2 of 3.4 GiB  0.52 GB/s", "4,096 of 262,016 tokens  1,040 tokens/s".
+  static std::string AmountText(const Progress& progress, double rate) {
+    if (progress.unit == Progress::Unit::kTokens) {
+      return fmt::format("{} of {} tokens  {:.0f}/s", progress.done, progress.total, rate);
+    }
+    return fmt::format("{} of {}  {:.2f} GB/s", FormatBytesShort(progress.done),
+                       FormatBytesShort(progress.total), rate / 1e9);
+  }
+
   std::string Bar(double share, int width) const {
     const int full = static_cast<int>(share * width);
     std::string bar;
@@ -158,7 +166,7 @@ class Context::ProgressPrinter {
   std::string stage_;
   Clock::time_point start_;
   Clock::time_point last_plain_;
-  uint64_t start_bytes_ = 0;
+  uint64_t start_done_ = 0;
 };
 
 void Context::AddOptions(CLI::App* verb) {
