@@ -27,10 +27,15 @@ Result<HiddenStore> HiddenStore::InFile(const std::filesystem::path& directory, 
   return store;
 }
 
-Result<Rows> HiddenStore::Read(uint64_t first, uint64_t num, Rows buffer) const {
+Rows HiddenStore::Place(uint64_t first, uint64_t num, Rows buffer) const {
   if (in_memory()) return memory_->rows().slice(first, num);
   RAM_CHECK(buffer.rows >= num && buffer.cols == hidden_);
-  const Rows into = buffer.slice(0, num);
+  return buffer.slice(0, num);
+}
+
+Result<Rows> HiddenStore::Read(uint64_t first, uint64_t num, Rows buffer) const {
+  const Rows into = Place(first, num, buffer);
+  if (in_memory()) return into;
   for (uint64_t r = 0; r < num; ++r) {
     RAM_RETURN_IF_ERROR(file_->ReadAt((first + r) * hidden_ * sizeof(float), BytesOf(into, r)));
   }

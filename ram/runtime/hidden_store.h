@@ -25,10 +25,12 @@ class HiddenStore {
 
   bool in_memory() const { return memory_ != nullptr; }
 
+  // Where rows [first, first + num) are to be written: the store's own memory, or `buffer`.
+  Rows Place(uint64_t first, uint64_t num, Rows buffer) const;
   // Rows [first, first + num): the store's own memory, or `buffer` [>= num rows] filled from the
   // file.
   Result<Rows> Read(uint64_t first, uint64_t num, Rows buffer) const;
-  // Puts rows back that Read returned, changed by the caller. `values` is what Read returned.
+  // Puts rows back that Read or Place returned, changed by the caller.
   Status Write(uint64_t first, Rows values);
 
  private:
