@@ -13,8 +13,10 @@
 #include <vector>
 
 #include "ram/base/bytes.h"
+#include "ram/family/bind_packed.h"
 #include "ram/family/catalog.h"
 #include "ram/family/model_shape.h"
+#include "ram/family/stored_form.h"
 #include "ram/family/tensor_layout.h"
 
 namespace ram {
@@ -25,19 +27,25 @@ using Shape = std::vector<uint64_t>;
 constexpr uint64_t kFp8Block = 128;
 constexpr uint64_t kMxfp4Group = 32;
 
-// Ends of names that only occur in checkpoints that are compressed in a way we do not read.
-constexpr std::pair<std::string_view, std::string_view> kCompressedSuffixes[] = {
-    {".qweight", "AWQ or GPTQ"},
-    {".qzeros", "AWQ or GPTQ"},
-    {".g_idx", "GPTQ"},
+// Ends of names that only occur in checkpoints that are compressed, and whether a catalog for
+// running reads them (bind_packed.cc).
+struct CompressedSuffix {
+  std::string_view suffix;
+  std::string_view format;
+  bool runs = false;
+};
+constexpr CompressedSuffix kCompressedSuffixes[] = {
+    {".qweight", "AWQ or GPTQ", true},
+    {".qzeros", "AWQ or GPTQ", true},
+    {".g_idx", "GPTQ", true},
     {".weight_packed", "compressed-tensors"},
     {".weight_shape", "compressed-tensors"},
     {".weight_scale", "compressed-tensors or ModelOpt"},
     {".weight_scale_2", "ModelOpt"},
     {".absmax", "bitsandbytes"},
     {".quant_map", "bitsandbytes"},
-    {".scales", "MLX"},
-    {".biases", "MLX"},
+    {".scales", "MLX", true},
+    {".biases", "MLX", true},
 };
 
 // Tensors of any family that carry nothing a model needs once its weights are read.
@@ -81,12 +89,7 @@ Status RefuseCompressedSource(const Json& config, std::string_view where) {
                              "give the checkpoint it was made from",
                              where)};
   }
-  const Json* quantization = Find(config, "quantization_config");
-  if (quantization == nullptr) {
-    if (const Json* text = Find(config, "text_config"); text != nullptr) {
-      quantization = Find(*text, "quantization_config");
-    }
-  }
+  const Json* quantization = FindQuantizationConfig(config);
   if (quantization == nullptr) return Done{};
   const Json* method = Find(*quantization, "quant_method");
   const std::string name =
@@ -106,13 +109,18 @@ Status RefuseCompressedSource(const Json& config, std::string_view where) {
                            where, Excerpt(Json(name)))};
 }
 
+enum class Purpose : uint8_t { kCompress, kRun };
+
 class Binder {
  public:
-  Binder(const Checkpoint& checkpoint, ModelShape shape, std::string where)
+  Binder(const Checkpoint& checkpoint, ModelShape shape, std::string where, Purpose purpose,
+         PackedConfig packed)
       : checkpoint_(checkpoint),
         shape_(std::move(shape)),
         family_(*shape_.family),
         where_(std::move(where)),
+        runs_(purpose == Purpose::kRun),
+        packed_(std::move(packed)),
         used_(checkpoint.tensors().size(), false) {}
 
   Result<Catalog> Bind() {
@@ -128,10 +136,14 @@ class Binder {
     Catalog catalog = CatalogHead(shape_);
     RAM_RETURN_IF_ERROR(ListDropped(catalog));
     catalog.dtype = ResultingDtype();
-    RAM_RETURN_IF_ERROR(NoteMissingKeys(catalog));
+    if (!runs_) RAM_RETURN_IF_ERROR(NoteMissingKeys(catalog));
     catalog.tensors.reserve(slots.size());
     for (Slot& slot : slots) {
-      if (slot.tensor.kind != TensorKind::kVector32) slot.tensor.dtype = catalog.dtype;
+      if (runs_) {
+        if (!IsMatrix(slot.tensor.kind)) slot.tensor.dtype = Dtype::kF32;
+      } else if (slot.tensor.kind != TensorKind::kVector32) {
+        slot.tensor.dtype = catalog.dtype;
+      }
       catalog.tensors.push_back(std::move(slot.tensor));
     }
     return catalog;
@@ -165,8 +177,15 @@ class Binder {
 
   Status RefuseCompressedTensors() const {
     for (const TensorInfo& info : checkpoint_.tensors()) {
-      for (const auto& [suffix, format] : kCompressedSuffixes) {
+      for (const auto& [suffix, format, runs] : kCompressedSuffixes) {
         if (!info.name.ends_with(suffix)) continue;
+        if (runs && packed_.method != PackedConfig::Method::kNone) continue;
+        if (runs && runs_) {
+          return Error{ErrorCode::kCorrupt,
+                       fmt::format("{}: tensor {} belongs to a quantized model ({}), but "
+                                   "config.json does not say how it is quantized",
+                                   FileOf(info), info.name, format)};
+        }
         return Error{ErrorCode::kUnsupported,
                      fmt::format("{}: tensor {} belongs to a checkpoint that is already compressed "
                                  "({}); give one in BF16, F16, F32, FP8 blocks or MXFP4",
@@ -251,6 +270,11 @@ class Binder {
   Status AddSource(CatalogTensor& tensor, const TensorInfo& info, uint64_t weights) {
     Encoding encoding = Encoding::kPlain;
     uint64_t bytes = 0;
+    if (runs_) {
+      const Dtype dtype = info.dtype == Dtype::kF8E4M3 ? Dtype::kF32 : info.dtype;
+      const bool is_first = tensor.source_bytes == 0;
+      tensor.dtype = is_first || tensor.dtype == dtype ? dtype : Dtype::kF32;
+    }
     switch (info.dtype) {
       case Dtype::kBF16:
       case Dtype::kF16:
@@ -297,6 +321,40 @@ class Binder {
                                  static_cast<double>(whole));
   }
 
+  // Binds views [first, first + count) of a tensor to the module of weight `name`, of this shape,
+  // if the checkpoint has it packed; false if it has not.
+  Result<bool> BindPacked(CatalogTensor& tensor, const std::string& name, const Shape& shape,
+                          size_t first, size_t count) {
+    if (packed_.method == PackedConfig::Method::kNone || !IsQuantizable(tensor.kind)) return false;
+    constexpr std::string_view kWeight = ".weight";
+    if (!name.ends_with(kWeight)) return false;
+    RAM_ASSIGN_OR_RETURN(
+        const std::optional<PackedModule> packed,
+        FindPackedModule(checkpoint_, packed_, name.substr(0, name.size() - kWeight.size()),
+                         tensor.module(), shape));
+    if (!packed) return false;
+    uint64_t bytes = 0;
+    for (const TensorInfo* info : packed->parts) {
+      Use(*info);
+      bytes += info->num_bytes;
+    }
+    const TensorInfo& codes = *packed->parts.front();
+    if (tensor.source_bytes > 0 && tensor.packed != packed->choice) {
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("{}: tensor {} is stored as {}, the rest of {} as {}", FileOf(codes),
+                               codes.name, StoredFormOf(packed->choice).Name(), tensor.name,
+                               StoredFormOf(tensor.packed).Name())};
+    }
+    RAM_RETURN_IF_ERROR(AddEncoding(tensor, codes, packed->encoding, bytes));
+    tensor.packed = packed->choice;
+    tensor.dtype = packed->dtype;
+    for (size_t i = first; i < first + count; ++i) {
+      tensor.views[i].source = packed->source;
+      tensor.scale_sources.push_back(packed->scales);
+    }
+    return true;
+  }
+
   // ---- Slots ----
 
   Status BindSlot(Slot& slot) {
@@ -322,8 +380,11 @@ class Binder {
   }
 
   Status BindPlain(Slot& slot, const std::string& name, std::initializer_list<Shape> shapes) {
-    RAM_ASSIGN_OR_RETURN(const TensorInfo* info, Take(name, shapes));
     slot.tensor.views = PlainViews(slot, name);
+    RAM_ASSIGN_OR_RETURN(const bool is_packed, BindPacked(slot.tensor, name, slot.tensor.shape, 0,
+                                                          slot.tensor.views.size()));
+    if (is_packed) return Done{};
+    RAM_ASSIGN_OR_RETURN(const TensorInfo* info, Take(name, shapes));
     for (size_t i = 0; i < slot.tensor.views.size(); ++i) {
       RAM_RETURN_IF_ERROR(AddSource(slot.tensor, *info, slot.tensor.rows * slot.tensor.cols));
     }
@@ -411,10 +472,19 @@ class Binder {
       RAM_ASSIGN_OR_RETURN(const TensorInfo* info, Take(tensor.views[0].source, {fused}));
       return AddSource(tensor, *info, weights);
     }
+    if (experts_.form == ExpertForm::kStacked) {
+      const std::string name = tensor.views[0].source;
+      RAM_ASSIGN_OR_RETURN(const bool is_packed,
+                           BindPacked(tensor, name, tensor.shape, 0, tensor.views.size()));
+      if (is_packed) return Done{};
+    }
     for (size_t expert = 0; expert < tensor.views.size(); ++expert) {
-      const std::string& name = tensor.views[expert].source;
+      const std::string name = tensor.views[expert].source;
       switch (experts_.form) {
         case ExpertForm::kPerExpert: {
+          RAM_ASSIGN_OR_RETURN(const bool is_packed,
+                               BindPacked(tensor, name, {tensor.rows, tensor.cols}, expert, 1));
+          if (is_packed) break;
           const std::string hint =
               fmt::format(": layer {}, expert {} of {}", tensor.layer, expert, e);
           RAM_ASSIGN_OR_RETURN(const TensorInfo* info,
@@ -460,6 +530,7 @@ class Binder {
       if (info->dtype != Dtype::kU8) return WrongDtype(*info, "U8");
     }
     has_bf16_ = true;
+    tensor.packed = Choice::Mxfp4();
     tensor.scale_sources.push_back(scales_name);
     const uint64_t weights = tensor.rows * tensor.cols;
     return AddEncoding(tensor, *blocks, Encoding::kMxfp4, weights / 2 + weights / kMxfp4Group);
@@ -529,6 +600,8 @@ class Binder {
   ModelShape shape_;
   const Family& family_;
   std::string where_;
+  bool runs_;
+  PackedConfig packed_;
   std::vector<bool> used_;
   SourceNames names_;
   LayerExperts experts_;
@@ -543,7 +616,17 @@ Result<Catalog> BindCatalog(const Checkpoint& checkpoint) {
   const std::string where = (checkpoint.directory() / "config.json").string();
   RAM_ASSIGN_OR_RETURN(ModelShape shape, ReadModelShape(checkpoint.config(), where));
   RAM_RETURN_IF_ERROR(RefuseCompressedSource(checkpoint.config(), where));
-  return Binder(checkpoint, std::move(shape), where).Bind();
+  return Binder(checkpoint, std::move(shape), where, Purpose::kCompress, PackedConfig()).Bind();
+}
+
+Result<Catalog> BindRunnable(const Checkpoint& checkpoint) {
+  const std::string where = (checkpoint.directory() / "config.json").string();
+  RAM_ASSIGN_OR_RETURN(ModelShape shape, ReadModelShape(checkpoint.config(), where));
+  RAM_ASSIGN_OR_RETURN(PackedConfig packed, ReadPackedConfig(checkpoint.config(), where));
+  if (packed.method == PackedConfig::Method::kNone) {
+    RAM_RETURN_IF_ERROR(RefuseCompressedSource(checkpoint.config(), where));
+  }
+  return Binder(checkpoint, std::move(shape), where, Purpose::kRun, std::move(packed)).Bind();
 }
 
 }  // namespace ram

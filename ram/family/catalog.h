@@ -33,6 +33,7 @@ enum class TensorKind : uint8_t {
 
 std::string_view KindName(TensorKind kind);  // "embedding", "linear", "router", "switch", ...
 bool IsQuantizable(TensorKind kind);
+bool IsMatrix(TensorKind kind);  // Quantizable, or kRouterRaw.
 
 // What a tensor does in the model, for sensitivities by class (docs/allocation.md).
 enum class TensorClass : uint8_t {
@@ -78,11 +79,15 @@ struct SourceView {
   uint64_t col_stride = 1;
 };
 
-// Source encodings that are decoded on reading (docs/checkpoints.md).
+// Source encodings (docs/checkpoints.md). The last three occur only in catalogs for running.
 enum class Encoding : uint8_t {
   kPlain,     // BF16, F16, F32.
   kFp8Block,  // F8_E4M3 with a scale per 128 x 128 block (`scale_source`).
-  kMxfp4,     // U8 blocks with E8M0 scales per 32 (`scale_source`).
+  kMxfp4,     // E2M1 codes with E8M0 scales per 32 (`scale_source`).
+  kAffine,    // MLX: a bit stream of codes, scales (`scale_source`) and biases beside them.
+  kGptq,      // In-major codes, scales, zeros, groups of columns; a zero is stored less 1.
+  kGptqV2,    // The same with zeros as they are.
+  kAwq,       // In-major codes in the order of its GEMM kernel, scales, zeros.
 };
 
 struct CatalogTensor {
@@ -104,6 +109,8 @@ struct CatalogTensor {
   // Known after binding:
   Encoding encoding = Encoding::kPlain;
   std::vector<std::string> scale_sources;  // One per view, for encodings with scales.
+  Choice packed;  // Bits and group size of kMxfp4, kAffine, kGptq and kAwq; a group of GPTQ or AWQ
+                  // may have any size.
   // Storage type of unquantized weights, and of scales and biases: the config's torch_dtype, F32
   // becomes BF16; kF32 for kVector32.
   Dtype dtype = Dtype::kBF16;
@@ -157,6 +164,14 @@ Result<Catalog> BuildCatalog(const Json& config, std::string_view where = "confi
 // dropped tensors. kCorrupt names the first missing tensor (layer and expert), a wrong shape with
 // the expected one, or a tensor that belongs to no place.
 Result<Catalog> BindCatalog(const Checkpoint& checkpoint);
+
+// The same for running the model, which may be quantized already: by MLX, GPTQ or AWQ. Tensors have
+// the encodings in which they are stored. dtype: of plain matrices that of the source (F32 where
+// its parts differ), of affine ones that of the scales, kF32 for FP8 (which the product of code and
+// scale needs) and GPTQ and AWQ (whose differences times scale it holds exactly), kF32 for
+// everything that is no matrix. add_one is not yet done. kCorrupt also for packed tensors that do
+// not fit together or contradict the config, kUnsupported for methods and modes that are not read.
+Result<Catalog> BindRunnable(const Checkpoint& checkpoint);
 
 // config.json of the output: as the source's, but without the source's quantization and vision
 // parts, with the keys that mlx-lm needs (rope_theta, torch_dtype, ...). Without "quantization",

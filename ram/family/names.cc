@@ -64,6 +64,8 @@ bool IsQuantizable(TensorKind kind) {
   RAM_CHECK(false);
 }
 
+bool IsMatrix(TensorKind kind) { return IsQuantizable(kind) || kind == TensorKind::kRouterRaw; }
+
 std::string_view ClassName(TensorClass tensor_class) {
   return kClassNames[static_cast<size_t>(tensor_class)];
 }

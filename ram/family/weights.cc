@@ -245,7 +245,7 @@ class Fp8Tables {
   static Result<Fp8Tables> Read(const Checkpoint& checkpoint, const TensorInfo& info,
                                 const TensorInfo& scale_info, const Lines& lines, Dtype target) {
     Fp8Tables tables;
-    tables.to_f16_ = target == Dtype::kF16;
+    tables.target_ = target;
     tables.source_rows_ = info.shape[info.shape.size() - 2];
     tables.source_cols_ = info.shape.back();
     tables.block_cols_ = scale_info.shape.back();
@@ -276,9 +276,10 @@ class Fp8Tables {
     const uint64_t block_row = BlockRow(start) - first_block_row_;
     if (block_row != current_) Fill(block_row);
     const uint64_t col = start % source_cols_;
-    for (uint64_t i = 0; i < count; ++i) {
-      const uint64_t block_col = (col + i * step) / kFp8Block;
-      std::memcpy(to + i * 2, &bits_[block_col * 256 + from[i * step]], 2);
+    if (target_ == Dtype::kF32) {
+      Look<float>(exact_, from, col, step, count, to);
+    } else {
+      Look<uint16_t>(rounded_, from, col, step, count, to);
     }
   }
 
@@ -287,39 +288,55 @@ class Fp8Tables {
     return element / source_cols_ % source_rows_ / kFp8Block;
   }
 
-  // bf16(e4m3) * scale, rounded to F32 and then to BF16, as mlx-lm does it for deepseek_v3.
-  void Fill(uint64_t block_row) {
-    current_ = block_row;
-    bits_.resize(block_cols_ * 256);
-    for (uint64_t block = 0; block < block_cols_; ++block) {
-      const float scale = scales_[block_row * block_cols_ + block];
-      for (uint64_t code = 0; code < 256; ++code) {
-        uint16_t bits = Bf16FromFloat(FloatFromF8E4M3(static_cast<uint8_t>(code)) * scale);
-        if (to_f16_) bits = F16FromFloat(FloatFromBf16(bits));
-        bits_[block * 256 + code] = bits;
-      }
+  template <typename T>
+  static void Look(const std::vector<T>& table, const uint8_t* from, uint64_t col, uint64_t step,
+                   uint64_t count, uint8_t* to) {
+    for (uint64_t i = 0; i < count; ++i) {
+      const uint64_t block_col = (col + i * step) / kFp8Block;
+      std::memcpy(to + i * sizeof(T), &table[block_col * 256 + from[i * step]], sizeof(T));
     }
   }
 
-  bool to_f16_ = false;
+  // e4m3 * scale, rounded to F32 and then, unless that is the target, to BF16, as mlx-lm does it
+  // for deepseek_v3.
+  void Fill(uint64_t block_row) {
+    current_ = block_row;
+    exact_.resize(block_cols_ * 256);
+    for (uint64_t block = 0; block < block_cols_; ++block) {
+      const float scale = scales_[block_row * block_cols_ + block];
+      for (uint64_t code = 0; code < 256; ++code) {
+        exact_[block * 256 + code] = FloatFromF8E4M3(static_cast<uint8_t>(code)) * scale;
+      }
+    }
+    if (target_ == Dtype::kF32) return;
+    rounded_.resize(exact_.size());
+    for (size_t i = 0; i < exact_.size(); ++i) {
+      rounded_[i] = Bf16FromFloat(exact_[i]);
+      if (target_ == Dtype::kF16) rounded_[i] = F16FromFloat(FloatFromBf16(rounded_[i]));
+    }
+  }
+
+  Dtype target_ = Dtype::kBF16;
   uint64_t source_rows_ = 0;
   uint64_t source_cols_ = 0;
   uint64_t block_cols_ = 0;
   uint64_t first_block_row_ = 0;
-  uint64_t current_ = ~uint64_t{0};  // Row of blocks that bits_ are for.
+  uint64_t current_ = ~uint64_t{0};  // Row of blocks that the tables are for.
   std::vector<float> scales_;
-  std::vector<uint16_t> bits_;  // [block_cols_, 256]
+  std::vector<float> exact_;       // [block_cols_, 256]
+  std::vector<uint16_t> rounded_;  // The same as BF16 or F16.
 };
 
 Status ReadFp8(const Checkpoint& checkpoint, const TensorInfo& info, const TensorInfo& scale_info,
                const CatalogTensor& tensor, const Lines& lines, std::span<uint8_t> out) {
-  RAM_CHECK(tensor.dtype != Dtype::kF32 && !tensor.add_one);
+  RAM_CHECK(!tensor.add_one);
+  const auto target_bytes = static_cast<uint64_t>(BitsOf(tensor.dtype)) / 8;
   RAM_ASSIGN_OR_RETURN(Fp8Tables tables,
                        Fp8Tables::Read(checkpoint, info, scale_info, lines, tensor.dtype));
   std::vector<uint8_t> scratch;
   return ReadLines(checkpoint, info, lines, /*element_bytes=*/1, [&](const Piece& piece) {
     Place(
-        piece, lines, tensor.cols, /*target_bytes=*/2, scratch,
+        piece, lines, tensor.cols, target_bytes, scratch,
         [&](uint64_t line, uint64_t element, const uint8_t* from, uint64_t count, uint8_t* to) {
           tables.Decode(lines.first + line * lines.stride + element * lines.step, from, lines.step,
                         count, to);
@@ -402,6 +419,7 @@ Status ReadRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_
   if (tensor.encoding == Encoding::kPlain) {
     return ReadPlain(checkpoint, *info, tensor, lines, out);
   }
+  RAM_CHECK(tensor.encoding == Encoding::kFp8Block);
   RAM_ASSIGN_OR_RETURN(const TensorInfo* scale,
                        FindSource(checkpoint, tensor.scale_sources[view], tensor));
   return ReadFp8(checkpoint, *info, *scale, tensor, lines, out);
@@ -436,6 +454,32 @@ Status ReadMxfp4Rows(const Checkpoint& checkpoint, const CatalogTensor& tensor, 
   };
   RAM_RETURN_IF_ERROR(copy(*blocks, kMxfp4Group / 2, codes));
   return copy(*scale, /*group_bytes=*/1, scales);
+}
+
+Status ReadAffineRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
+                      uint64_t first_row, uint64_t num_rows, const AffineRows& out) {
+  CheckRange(tensor, view, first_row, num_rows);
+  RAM_CHECK(tensor.encoding == Encoding::kAffine);
+  const SourceView& source = tensor.views[view];
+  RAM_CHECK(source.col_stride == 1 && source.row_stride == tensor.cols);
+  const uint64_t first = source.base + first_row * tensor.cols;
+  const uint64_t count = num_rows * tensor.cols;
+  const auto bits = static_cast<uint64_t>(tensor.packed.bits);
+  const auto group = static_cast<uint64_t>(tensor.packed.group_size);
+  const uint64_t scale_bytes = static_cast<uint64_t>(BitsOf(tensor.dtype)) / 8;
+  RAM_CHECK(out.codes.size() == count * bits / 8);
+  RAM_CHECK(out.scales.size() == count / group * scale_bytes);
+  RAM_CHECK(out.biases.size() == out.scales.size());
+  const std::string module = tensor.scale_sources[view].substr(
+      0, tensor.scale_sources[view].size() - std::string_view(".scales").size());
+  RAM_ASSIGN_OR_RETURN(const TensorInfo* codes, FindSource(checkpoint, source.source, tensor));
+  RAM_ASSIGN_OR_RETURN(const TensorInfo* scales,
+                       FindSource(checkpoint, module + ".scales", tensor));
+  RAM_ASSIGN_OR_RETURN(const TensorInfo* biases,
+                       FindSource(checkpoint, module + ".biases", tensor));
+  RAM_RETURN_IF_ERROR(checkpoint.Read(*codes, first * bits / 8, out.codes));
+  RAM_RETURN_IF_ERROR(checkpoint.Read(*scales, first / group * scale_bytes, out.scales));
+  return checkpoint.Read(*biases, first / group * scale_bytes, out.biases);
 }
 
 }  // namespace ram

@@ -14,7 +14,7 @@
 namespace ram {
 
 // Reads rows [first_row, first_row + num_rows) of view `view` of a bound tensor as `tensor.dtype`
-// (exact where the source has that precision; F32 and decoded FP8 are rounded to nearest even) into
+// (exact where the source has that precision or less; otherwise rounded to nearest even) into
 // `out` [num_rows * cols * element size]. Consecutive rows that need no conversion are one read
 // straight into `out`; rows whose columns lie far apart in the source (llama4) are read by columns,
 // the faster the more rows at once. Scratch memory: at most a few MiB beyond `out`.
@@ -27,5 +27,15 @@ Status ReadRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_
 Status ReadMxfp4Rows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
                      uint64_t first_row, uint64_t num_rows, std::span<uint8_t> codes,
                      std::span<uint8_t> scales);
+
+// The codes, scales and biases of MLX affine rows as they are stored (docs/format.md). Only for
+// encoding kAffine.
+struct AffineRows {
+  std::span<uint8_t> codes;   // [num_rows * cols * bits / 8]
+  std::span<uint8_t> scales;  // [num_rows * cols / group_size] of tensor.dtype
+  std::span<uint8_t> biases;  // as scales
+};
+Status ReadAffineRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
+                      uint64_t first_row, uint64_t num_rows, const AffineRows& out);
 
 }  // namespace ram

@@ -25,8 +25,10 @@ namespace ram {
 class AlignedMemory {
  public:
   AlignedMemory() = default;
-  // kNoSpace if the system has none.
+  // At least `bytes`, contents undefined. kNoSpace if the system has none.
   static Result<AlignedMemory> Allocate(uint64_t bytes);
+  // size() of what Allocate(bytes) gives.
+  static uint64_t SizeFor(uint64_t bytes);
   AlignedMemory(AlignedMemory&& other) noexcept;
   AlignedMemory& operator=(AlignedMemory&& other) noexcept;
   ~AlignedMemory();
@@ -60,7 +62,7 @@ class LoadedWeights {
   friend class WeightLoader;
   std::map<std::string, Matrix, std::less<>> matrices_;
   std::map<std::string, std::vector<float>, std::less<>> vectors_;
-  std::vector<AlignedMemory> memory_;
+  AlignedMemory memory_;  // Of all matrices.
 };
 
 // Where the weights of one model come from. Headers are read on opening, weights on request.

@@ -20,67 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxProblemsOfAKind = 8;
 
-StoredForm FormOf(const Choice& choice) {
-  switch (choice.mode) {
-    case Mode::kAffine:
-      return {"affine", choice.bits, choice.group_size};
-    case Mode::kMxfp4:
-      return {"mxfp4", 4, 32};
-    case Mode::kDense:
-      break;
-  }
-  return {"16", 16, 0};
-}
-
-// The form of a module from the shapes of its tensors, given the number of weights in a row.
-StoredForm FormFromShapes(const TensorInfo& weight, const TensorInfo& scales, uint64_t cols) {
-  const uint64_t packed = weight.shape.empty() ? 0 : weight.shape.back();
-  const uint64_t groups = scales.shape.empty() ? 0 : scales.shape.back();
-  StoredForm form;
-  form.bits = cols == 0 ? 0 : static_cast<int>(packed * 32 / cols);
-  form.group_size = groups == 0 ? 0 : static_cast<int>(cols / groups);
-  form.mode = "affine";
-  if (scales.dtype == Dtype::kU8) {
-    form.mode = form.bits == 8 ? "mxfp8" : form.group_size == 16 ? "nvfp4" : "mxfp4";
-  }
-  return form;
-}
-
-// What an object of config.json's "quantization" says: the defaults at its top, or the entry of one
-// module, which inherits nothing from them. As loaders read it, a key that is missing or null
-// stands for the default of the mode.
-Result<StoredForm> DeclaredForm(const Json& entry, std::string_view where) {
-  StoredForm form;
-  const auto value = [&](std::string_view key) -> const Json* {
-    const Json* found = Find(entry, key);
-    return found != nullptr && found->is_null() ? nullptr : found;
-  };
-  form.mode = "affine";
-  if (const Json* mode = value("mode"); mode != nullptr && mode->is_string()) {
-    form.mode = mode->get<std::string>();
-  }
-  form.group_size = form.mode == "nvfp4" ? 16 : form.mode == "affine" ? 64 : 32;
-  form.bits = form.mode == "mxfp8" ? 8 : 4;
-  for (const auto& [key, number] :
-       {std::pair("bits", &form.bits), std::pair("group_size", &form.group_size)}) {
-    const Json* given = value(key);
-    if (given == nullptr) continue;
-    if (!given->is_number_integer() || *given < 1 || *given > 1024) {
-      return Error{ErrorCode::kCorrupt,
-                   fmt::format("{}: \"{}\" is {}, expected a small whole number", where, key,
-                               Shown(given->dump()))};
-    }
-    *number = given->get<int>();
-  }
-  return form;
-}
-
-// The same for one module of a model.
-Result<StoredForm> DeclaredFormOf(const std::string& module, const Json& quantization) {
-  const Json* entry = Find(quantization, module);
-  return DeclaredForm(entry != nullptr && entry->is_object() ? *entry : quantization, module);
-}
-
 class Verifier {
  public:
   Verifier(const fs::path& directory, const Checkpoint& checkpoint)
@@ -164,8 +103,8 @@ class Verifier {
                 fmt::format("{}: packed (U32) but {}.scales is missing", weight.name, module));
       }
       if (could_be) {
-        report_.modules.push_back({module, FormOf(Choice::Dense()), std::nullopt, std::nullopt,
-                                   elements, weight.num_bytes});
+        report_.modules.push_back({module, StoredFormOf(Choice::Dense()), std::nullopt,
+                                   std::nullopt, elements, weight.num_bytes});
       }
       return;
     }
@@ -179,7 +118,7 @@ class Verifier {
     if (known != by_name_.end()) {
       cols = known->second->cols;
     } else if (quantization != nullptr) {
-      const auto declared = DeclaredFormOf(module, *quantization);
+      const auto declared = DeclaredForm(*quantization, module);
       if (declared) {
         cols = weight.shape.back() * 32 / static_cast<uint64_t>(declared->bits);
       }
@@ -246,7 +185,7 @@ class Verifier {
                                                 module.name, module.stored.Name()));
         continue;
       }
-      const auto declared = DeclaredFormOf(module.name, *quantization);
+      const auto declared = DeclaredForm(*quantization, module.name);
       if (!declared) {
         Problem("config", fmt::format("config.json: {}", declared.error().message));
         continue;
@@ -323,7 +262,7 @@ class Verifier {
         Problem("plan and files", fmt::format("{}: planned, but not in the files", planned.name));
         continue;
       }
-      found->second->planned = FormOf(planned.choice);
+      found->second->planned = StoredFormOf(planned.choice);
       if (*found->second->planned != found->second->stored) {
         Problem("plan and files",
                 fmt::format("{}: planned as {}, the file has it as {}", planned.name,
@@ -371,12 +310,6 @@ class Verifier {
 };
 
 }  // namespace
-
-std::string StoredForm::Name() const {
-  if (mode == "16") return "16";
-  if (mode == "affine") return fmt::format("{},{}", bits, group_size);
-  return mode;
-}
 
 double VerifiedModel::bits_per_weight() const {
   return num_weights == 0

@@ -10,19 +10,9 @@
 #include <vector>
 
 #include "ram/base/result.h"
-#include "ram/quant/choice.h"
+#include "ram/family/stored_form.h"
 
 namespace ram {
-
-// Modes of MLX that ram reads the sizes of but does not write.
-struct StoredForm {
-  std::string mode;  // "affine", "mxfp4", "mxfp8", "nvfp4", "16"
-  int bits = 16;
-  int group_size = 0;
-
-  std::string Name() const;  // "4,64", "mxfp4", "16", ...
-  friend bool operator==(const StoredForm&, const StoredForm&) = default;
-};
 
 struct StoredModule {
   std::string name;
