@@ -60,10 +60,60 @@ constexpr std::string_view kRouterName[] = {"router"};
 
 // ---- Other model types of the same tensors ----
 
-constexpr TypeName kLlamaTypes[] = {{"mistral"}};
+constexpr TypeName kLlamaTypes[] = {{"mistral", /*known_to_mlx=*/true, WindowRule::kAll}};
 constexpr TypeName kDeepseekV3Types[] = {{"kimi_k2"}, {"joyai_llm_flash"}};
 constexpr TypeName kQwen35Types[] = {{"qwen3_5_text", /*known_to_mlx=*/false}};
 constexpr TypeName kQwen35MoeTypes[] = {{"qwen3_5_moe_text", /*known_to_mlx=*/false}};
+
+// ---- Numbers of the forward pass that configs leave out, as transformers has them ----
+
+constexpr KeyDefault kLlamaNumbers[] = {{"sliding_window", "4096"}};
+constexpr KeyDefault kQwenNumbers[] = {{"sliding_window", "4096"}, {"max_window_layers", "28"}};
+constexpr KeyDefault kMixtralNumbers[] = {
+    {"rms_norm_eps", "1e-5"}, {"rope_theta", "1e6"}, {"num_experts_per_tok", "2"}};
+constexpr KeyDefault kLlama4Numbers[] = {{"rms_norm_eps", "1e-5"},         {"rope_theta", "5e5"},
+                                         {"no_rope_layer_interval", "4"},  {"floor_scale", "8192"},
+                                         {"attention_chunk_size", "8192"}, {"attn_scale", "0.1"},
+                                         {"num_experts_per_tok", "1"}};
+constexpr KeyDefault kGlm4MoeLiteNumbers[] = {{"rms_norm_eps", "1e-5"},
+                                              {"rope_theta", "1e6"},
+                                              {"routed_scaling_factor", "1.8"},
+                                              {"num_experts_per_tok", "4"},
+                                              {"norm_topk_prob", "true"}};
+constexpr KeyDefault kDeepseekV3Numbers[] = {{"norm_topk_prob", "true"}};
+constexpr KeyDefault kGlm4MoeNumbers[] = {
+    {"rms_norm_eps", "1e-5"}, {"routed_scaling_factor", "1.0"}, {"norm_topk_prob", "true"}};
+constexpr KeyDefault kGptOssNumbers[] = {{"rms_norm_eps", "1e-5"},
+                                         {"rope_theta", "150000"},
+                                         {"swiglu_limit", "7.0"},
+                                         {"swiglu_alpha", "1.702"},
+                                         {"num_experts_per_tok", "4"}};
+constexpr KeyDefault kQwen3NextNumbers[] = {{"norm_topk_prob", "true"}};
+constexpr KeyDefault kQwen35Numbers[] = {{"partial_rotary_factor", "0.25"}};
+constexpr KeyDefault kGemma2Numbers[] = {{"sliding_window", "4096"},
+                                         {"query_pre_attn_scalar", "256"},
+                                         {"attn_logit_softcapping", "50.0"},
+                                         {"final_logit_softcapping", "30.0"}};
+constexpr KeyDefault kGemma3Numbers[] = {
+    {"rope_theta", "1e6"}, {"rope_local_base_freq", "1e4"}, {"query_pre_attn_scalar", "256"}};
+
+constexpr Forward kGemma3Forward = {.norms = NormPlacement::kBoth,
+                                    .norms_plus_one = true,
+                                    .scales_embedding = true,
+                                    .mlx_rounds_embedding_scale = true,
+                                    .activation = Activation::kGeluTanh,
+                                    .activation_key = "hidden_activation",
+                                    .local_rope = true,
+                                    .scalar_in_config = true,
+                                    .windows = WindowRule::kByKind,
+                                    .mlx_windows = WindowRule::kByKind,
+                                    .defaults = kGemma3Numbers};
+constexpr Forward kLlama4Forward = {.interleaved_rope = true,
+                                    .chunks = true,
+                                    .router = RouterKind::kSigmoidInput,
+                                    .defaults = kLlama4Numbers};
+constexpr Forward kQwen35Forward = {
+    .partial_rope = true, .always_renormalizes = true, .defaults = kQwen35Numbers};
 
 // ---- llama, qwen2, qwen3 ----
 
@@ -247,6 +297,7 @@ constexpr Family kFamilies[] = {
         .reads_mlp_bias = true,
         .attention_rule = AttentionRule::kLayerTypes,
         .defaults = kTiedByDefault,
+        .forward = {.mlx_windows = WindowRule::kByKind, .defaults = kLlamaNumbers},
         .required_by_mlx = kNormEps,
     },
     {
@@ -257,6 +308,7 @@ constexpr Family kFamilies[] = {
         .head_dim = HeadDimRule::kDerived,
         .qkv_bias = BiasRule::kYes,
         .defaults = kTiedByDefault,
+        .forward = {.windows = WindowRule::kLastIfUsed, .defaults = kQwenNumbers},
         .required_by_mlx = kQwen2Required,
     },
     {
@@ -267,6 +319,7 @@ constexpr Family kFamilies[] = {
         .head_dim = HeadDimRule::kRequired,
         .defaults = kNotTiedByDefault,
         .fixed = kNoAttentionBias,
+        .forward = {.windows = WindowRule::kLastIfUsed, .defaults = kQwenNumbers},
         .required_by_mlx = kQwen3Required,
     },
     {
@@ -283,6 +336,10 @@ constexpr Family kFamilies[] = {
                      .shared_intermediate = "shared_expert_intermediate_size"},
         .defaults = kNotTiedByDefault,
         .fixed = kEveryLayerHasExperts,
+        .forward = {.mlx_scales_rope = false,
+                    .windows = WindowRule::kEveryOtherIfUsed,
+                    .mlx_renormalizes = false,
+                    .defaults = kQwenNumbers},
         .required_by_mlx = kQwen2MoeRequired,
         .keeps_rope_scaling = false,
     },
@@ -298,6 +355,9 @@ constexpr Family kFamilies[] = {
                      .intermediate = "moe_intermediate_size"},
         .defaults = kQwen3MoeDefaults,
         .fixed = kNoAttentionBias,
+        .forward = {.mlx_scales_rope = false,
+                    .windows = WindowRule::kAllIfUsed,
+                    .defaults = kQwenNumbers},
         .required_by_mlx = kQwen3MoeRequired,
         .eight_bit_modules = kMlpGate,
     },
@@ -315,6 +375,10 @@ constexpr Family kFamilies[] = {
                      .num_experts = "num_local_experts",
                      .intermediate = "intermediate_size"},
         .defaults = kMixtralDefaults,
+        .forward = {.mlx_scales_rope = false,
+                    .windows = WindowRule::kAll,
+                    .router = RouterKind::kTopkSoftmax,
+                    .defaults = kMixtralNumbers},
         .required_by_mlx = kNumLocalExperts,
     },
     {
@@ -343,6 +407,7 @@ constexpr Family kFamilies[] = {
         .intermediate = "intermediate_size_mlp",
         .defaults = kLlama4Defaults,
         .fixed = kLlama4Fixed,
+        .forward = kLlama4Forward,
         .drops = kDropVision,
         .required_by_mlx = kLlama4Required,
     },
@@ -357,6 +422,11 @@ constexpr Family kFamilies[] = {
         .intermediate = "intermediate_size_mlp",
         .defaults = kLlama4TextDefaults,
         .fixed = kNoAttentionBias,
+        .forward = {.interleaved_rope = true,
+                    .mlx_scales_rope = false,
+                    .chunks = true,
+                    .mlx_simplifies_chunks = true,
+                    .defaults = kLlama4Numbers},
         .required_by_mlx = kLlama4TextRequired,
     },
     {
@@ -375,6 +445,10 @@ constexpr Family kFamilies[] = {
                      .shared_count = "n_shared_experts"},
         .defaults = kGlm4MoeLiteDefaults,
         .fixed = kSigmoidFixed,
+        .forward = {.interleaved_rope = true,
+                    .mlx_latent_eps_in_config = true,
+                    .router = RouterKind::kSigmoid,
+                    .defaults = kGlm4MoeLiteNumbers},
         .has_mtp_layers = true,
     },
     {
@@ -394,6 +468,9 @@ constexpr Family kFamilies[] = {
                      .shared_count = "n_shared_experts"},
         .defaults = kDeepseekV3Defaults,
         .fixed = kSigmoidFixed,
+        .forward = {.interleaved_rope = true,
+                    .router = RouterKind::kSigmoid,
+                    .defaults = kDeepseekV3Numbers},
         .has_mtp_layers = true,
     },
     {
@@ -412,6 +489,10 @@ constexpr Family kFamilies[] = {
                      .shared_count = "n_shared_experts"},
         .defaults = kGlm4MoeDefaults,
         .fixed = kGlm4MoeFixed,
+        .forward = {.partial_rope = true,
+                    .mlx_scales_rope = false,
+                    .router = RouterKind::kSigmoid,
+                    .defaults = kGlm4MoeNumbers},
         .has_mtp_layers = true,
         .required_by_mlx = kGlm4MoeRequired,
     },
@@ -429,6 +510,11 @@ constexpr Family kFamilies[] = {
                      .num_experts = "num_local_experts",
                      .intermediate = "intermediate_size"},
         .defaults = kGptOssDefaults,
+        .forward = {.activation = Activation::kClippedSwiglu,
+                    .windows = WindowRule::kByKind,
+                    .mlx_windows = WindowRule::kByKind,
+                    .router = RouterKind::kTopkSoftmax,
+                    .defaults = kGptOssNumbers},
         .required_by_mlx = kNumLocalExperts,
         .eight_bit_modules = kRouterName,
     },
@@ -449,6 +535,7 @@ constexpr Family kFamilies[] = {
                      .intermediate = "moe_intermediate_size",
                      .shared_intermediate = "shared_expert_intermediate_size"},
         .defaults = kQwen3NextDefaults,
+        .forward = {.partial_rope = true, .defaults = kQwen3NextNumbers},
         .norms_plus_one = true,
         .drops = kDropMtp,
         .required_by_mlx = kQwen3NextRequired,
@@ -478,6 +565,7 @@ constexpr Family kFamilies[] = {
                      .shared_intermediate = "shared_expert_intermediate_size"},
         .defaults = kQwen35Defaults,
         .fixed = kEveryLayerHasExperts,
+        .forward = kQwen35Forward,
         .norms_plus_one = true,
         .drops = kDropVisionAndMtp,
         .required_by_mlx = kQwen35MoeRequired,
@@ -501,6 +589,7 @@ constexpr Family kFamilies[] = {
         .gated_attention = true,
         .attention_rule = AttentionRule::kEveryNthFull,
         .defaults = kQwen35Defaults,
+        .forward = kQwen35Forward,
         .norms_plus_one = true,
         .drops = kDropVisionAndMtp,
         .required_by_mlx = kQwen35Required,
@@ -515,6 +604,7 @@ constexpr Family kFamilies[] = {
         .tying = TyingRule::kByFile,
         .defaults = kGemma3TextDefaults,
         .fixed = kNoAttentionBias,
+        .forward = kGemma3Forward,
         .required_by_mlx = kGemma3Required,
     },
     {
@@ -531,6 +621,7 @@ constexpr Family kFamilies[] = {
         .tying = TyingRule::kByFile,
         .defaults = kGemma3Defaults,
         .fixed = kNoAttentionBias,
+        .forward = kGemma3Forward,
         .drops = kDropVision,
         .required_by_mlx = kGemma3Required,
         .required_outside = kGemma3Outside,
@@ -543,6 +634,16 @@ constexpr Family kFamilies[] = {
         .head_dim = HeadDimRule::kRequired,
         .tying = TyingRule::kAlways,
         .fixed = kNoAttentionBias,
+        .forward = {.norms = NormPlacement::kBoth,
+                    .norms_plus_one = true,
+                    .scales_embedding = true,
+                    .activation = Activation::kGeluTanh,
+                    .activation_key = "hidden_activation",
+                    .mlx_scales_rope = false,
+                    .scalar_in_config = true,
+                    .softcaps = true,
+                    .windows = WindowRule::kAlternating,
+                    .defaults = kGemma2Numbers},
         .required_by_mlx = kQwen2Required,
     },
     {
@@ -554,6 +655,7 @@ constexpr Family kFamilies[] = {
         .o_bias = BiasRule::kAttentionBias,
         .reads_mlp_bias = true,
         .defaults = kTiedByDefault,
+        .forward = {.norms = NormPlacement::kAfter},
         .required_by_mlx = kNormEps,
     },
     {
@@ -577,6 +679,7 @@ constexpr Family kFamilies[] = {
         .dense = kFusedMlp,
         .head_dim = HeadDimRule::kDerived,
         .defaults = kNotTiedByDefault,
+        .forward = {.partial_rope = true, .windows = WindowRule::kAll},
         .required_by_mlx = kNormEps,
     },
 };

@@ -13,6 +13,7 @@
 
 #include "ram/base/result.h"
 #include "ram/family/catalog.h"
+#include "ram/family/kinds.h"
 
 namespace ram {
 
@@ -169,10 +170,67 @@ struct DropRule {
   std::string_view reason;
 };
 
+// Which layers have a sliding window. All rules but kByKind need the key sliding_window, not null.
+enum class WindowRule : uint8_t {
+  kNone,
+  kByKind,            // Those that AttentionRule calls sliding.
+  kAll,               // Every layer.
+  kAllIfUsed,         // Every layer if use_sliding_window.
+  kAlternating,       // layer_types; the first, third, ... if missing.
+  kLastIfUsed,        // If use_sliding_window: layer_types; from max_window_layers on if missing.
+  kEveryOtherIfUsed,  // If use_sliding_window: layer_types; the first, third, ... below
+                      // max_window_layers if missing.
+};
+
 // Another model_type of the same tensors.
 struct TypeName {
   std::string_view name;
-  bool known_to_mlx = true;  // If not, the output says the family's name.
+  bool known_to_mlx = true;                // If not, the output says the family's name.
+  WindowRule windows = WindowRule::kNone;  // Instead of Forward::windows.
+};
+
+// Where a layer has norms, in the order of Family::norms.
+enum class NormPlacement : uint8_t {
+  kBefore,  // Before mixer and feed-forward.
+  kAfter,   // After them (olmo2).
+  kBoth,    // Before mixer, after it, before feed-forward, after it (gemma).
+};
+
+// How a family computes, as far as its tensors do not say it already. graph.cc turns this and the
+// config into numbers. docs/runtime.md says where mlx-lm differs from transformers.
+struct Forward {
+  NormPlacement norms = NormPlacement::kBefore;
+  bool norms_plus_one = false;  // x * (1 + w) when it runs; the weights are stored as they are.
+  // Embeddings are multiplied by sqrt(hidden_size), which mlx-lm may round to BF16.
+  bool scales_embedding = false;
+  bool mlx_rounds_embedding_scale = false;
+
+  Activation activation = Activation::kSilu;  // Where `activation_key` does not say it.
+  std::string_view activation_key = "hidden_act";
+
+  // Attention.
+  bool interleaved_rope = false;  // The key rope_interleave may say otherwise.
+  bool partial_rope = false;      // The key partial_rotary_factor counts.
+  bool local_rope = false;        // Sliding layers rotate by rope_local_base_freq, unscaled.
+  bool mlx_scales_rope = true;    // False where mlx-lm ignores rope_scaling.
+  bool scalar_in_config = false;  // Scores times query_pre_attn_scalar^-0.5, not head_dim^-0.5.
+  bool softcaps = false;          // The keys attn_logit_softcapping, final_logit_softcapping.
+  // llama4: layers without rotation (no_rope_layers) see everything, with a temperature; the others
+  // see chunks, and have norms without weight if use_qk_norm.
+  bool chunks = false;
+  // As mlx-lm has llama4 without experts: no chunks, no temperature, norms on every layer.
+  bool mlx_simplifies_chunks = false;
+  WindowRule windows = WindowRule::kNone;
+  WindowRule mlx_windows = WindowRule::kNone;
+  bool mlx_latent_eps_in_config = false;  // mlx-lm: rms_norm_eps for the latents too, not 1e-6.
+
+  // Experts.
+  RouterKind router = RouterKind::kSoftmax;
+  bool always_renormalizes = false;  // Whatever norm_topk_prob says.
+  bool mlx_renormalizes = true;      // False where mlx-lm never does.
+
+  // Values of keys that the config may leave out, after Family::defaults.
+  std::span<const KeyDefault> defaults = {};
 };
 
 inline constexpr std::string_view kPlainRoots[] = {"model."};
@@ -218,6 +276,9 @@ struct Family {
   std::span<const KeyDefault> defaults = {};
   // Settings of the config that mlx-lm has no code for: any other value is refused.
   std::span<const KeyDefault> fixed = {};
+
+  // What it computes with them.
+  Forward forward = {};
 
   // What happens to the weights.
   bool norms_plus_one = false;  // Unless the file is already converted (bind_catalog.cc).

@@ -13,8 +13,8 @@
 
 namespace ram {
 
-// Of one layer and one sequence. Memory grows with the sequence (doubling), or stays at twice the
-// window where the layer has one.
+// Of one layer and one sequence. Memory grows with the sequence (doubling), or stays at two to four
+// times the window where the layer has one (more for the time of a longer Append).
 class LayerState {
  public:
   // Keys and values are kept as `dtype`, kF32 or kBF16 (rounded to nearest); recurrent states are
@@ -63,7 +63,7 @@ class LayerState {
 using SequenceState = std::vector<LayerState>;
 SequenceState MakeSequenceState(const Graph& graph, Dtype dtype);
 
-// Bytes that one sequence of num_tokens takes.
+// Bytes that one sequence takes once it has num_tokens that came a few at a time.
 uint64_t SequenceStateBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens);
 
 }  // namespace ram
