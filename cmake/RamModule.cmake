@@ -38,8 +38,8 @@ function(ram_benchmarks directory)
   foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
-    target_link_libraries(${name} PRIVATE ram_measure ram_writer ram_plan benchmark::benchmark
-                                          fmt::fmt)
+    target_link_libraries(${name} PRIVATE ram_measure ram_writer ram_plan ram_runtime
+                                          benchmark::benchmark fmt::fmt)
   endforeach()
 endfunction()
 

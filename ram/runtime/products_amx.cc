@@ -1,9 +1,439 @@
-#include "ram/runtime/products.h"
+// Products on AMX tiles. The kernels and their arithmetic: amx_product.h.
+//
+// Order of the work, for one input and one matrix (limits measured on Sapphire and Emerald Rapids:
+// L1 48 KiB, L2 2 MiB; docs/speed.md):
+//   1. Rows of x are split into parts and packed as tiles, once for all products of a group, in
+//      panels of at most kPanelBytes.
+//   2. A task takes 256 columns of the result. It decodes and packs their weights for up to kMaxK
+//      of k into its thread's half of L2; all row blocks of the panel sweep over them.
+//   3. For each block of 32 rows: kInnerSteps of x stay in L1 while the weights come from L2; the
+//      32 x 256 sums lie in L2 (if K > kMaxK: those of all rows, in L3).
+// The blocks of k depend on K and the stored form alone, so each element has one order of summation
+// whatever the batch and the threads are.
+
+#include "ram/runtime/products_amx.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "ram/base/result.h"
+#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/buffer_plan.h"
 
 namespace ram {
+namespace {
 
-std::unique_ptr<Products> MakeAmxProducts(const std::string& /*isa*/, Precision /*precision*/) {
-  return nullptr;
+constexpr size_t kColumns = 256;                        // Of a task; also those of a sink's tile.
+constexpr size_t kPanelBytes = size_t{128} << 20;       // Packed activations in memory at a time.
+constexpr size_t kPackedWeightBytes = size_t{1} << 20;  // Half of L2.
+constexpr size_t kGroupMultiple = 128;  // Blocks of k end where groups of every size end.
+constexpr size_t kMinSliceRows = 512;   // Fewer rows do not pay for decoding weights once more.
+
+constexpr size_t RoundUp(size_t value, size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+TileWeights TileForm(Dtype dtype) {
+  if (dtype == Dtype::kF32) return TileWeights::kF32;
+  RAM_CHECK(dtype == Dtype::kF16 || dtype == Dtype::kBF16);
+  return dtype == Dtype::kF16 ? TileWeights::kF16 : TileWeights::kBf16;
+}
+
+TileWeights TileForm(const Matrix& matrix) {
+  if (matrix.form == Matrix::Form::kAffine) return TileWeights::kCodes;
+  return matrix.form == Matrix::Form::kMxfp4 ? TileWeights::kMxfp4 : TileForm(matrix.dtype);
+}
+
+// Parts that make a weight exact (f16: 2^-23), if so many are worth it beside the parts of x.
+size_t WeightParts(const TileKernels& kernels, TileWeights form) {
+  size_t parts = 1;
+  if (form == TileWeights::kF32) parts = kernels.format == TileFormat::kBf16 ? 3 : 2;
+  if (form == TileWeights::kF16) parts = kernels.format == TileFormat::kBf16 ? 2 : 1;
+  return std::min(parts, kernels.x_parts);
+}
+
+// 0, 1, 2 for groups of 32, 64, 128.
+size_t GroupIndex(int group_size) {
+  RAM_CHECK(group_size == 32 || group_size == 64 || group_size == 128);
+  return group_size == 32 ? 0 : group_size == 64 ? 1 : 2;
+}
+
+// Rows of one group of products, split and packed.
+struct Panel {
+  const ProductGroup* group = nullptr;
+  size_t first_row = 0;
+  size_t rows = 0;
+  size_t steps = 0;        // Of 32 k.
+  size_t block_bytes = 0;  // Of 32 packed rows.
+  uint8_t* packed = nullptr;
+  float* unscale = nullptr;   // [rows up to a multiple of 32]; f16 only.
+  float* group_sums[3] = {};  // [block of 32 rows][cols / size][32]; if some matrix needs it.
+
+  size_t num_blocks() const { return (rows + kTileRows - 1) / kTileRows; }
+  size_t cols() const { return group->x.cols; }
+  float* block_sums(size_t index, size_t block) const {
+    if (group_sums[index] == nullptr) return nullptr;
+    return group_sums[index] + block * (cols() >> (5 + index)) * kTileRows;
+  }
+};
+
+// 256 columns of one product, for some of the rows of a panel.
+struct Task {
+  const Panel* panel = nullptr;
+  const Product* product = nullptr;
+  size_t first_col = 0;
+  size_t first_block = 0;  // Blocks of 32 rows.
+  size_t num_blocks = 0;
+};
+
+// How a product with K = cols is cut, and what a thread needs for it.
+struct Blocking {
+  size_t parts = 1;
+  size_t block_k = 0;
+  size_t inner_steps = 0;
+
+  Blocking(const TileKernels& kernels, const Matrix& matrix) {
+    const TileWeights form = TileForm(matrix);
+    parts = form == TileWeights::kCodes ? 1 : WeightParts(kernels, form);
+    const size_t max_k =
+        kPackedWeightBytes / (kColumns * 2 * parts) / kGroupMultiple * kGroupMultiple;
+    const size_t num_blocks = (matrix.cols + max_k - 1) / max_k;
+    block_k = RoundUp((matrix.cols + num_blocks - 1) / num_blocks, kGroupMultiple);
+    inner_steps = 64;
+  }
+};
+
+// Working memory of a thread.
+struct Scratch {
+  uint8_t* packed = nullptr;        // Weights.
+  float* group_terms = nullptr;     // kCodes: [256 / 32][groups][2][32]
+  float* powers = nullptr;          // f16: [256]
+  float* unscale_column = nullptr;  // [256]
+  float* tile = nullptr;            // For sinks: [32][256]
+  float* sums = nullptr;            // [row blocks][32 x 256]
+
+  Scratch(BufferPlan plan, size_t sum_blocks, size_t* bytes) {
+    packed = plan.Take<uint8_t>(kPackedWeightBytes);
+    group_terms = plan.Take<float>(kPackedWeightBytes / 2 / 32 * 2);
+    powers = plan.Take<float>(kColumns);
+    unscale_column = plan.Take<float>(kColumns);
+    tile = plan.Take<float>(kTileRows * kColumns);
+    sums = plan.Take<float>(sum_blocks * kTileRows * kColumns);
+    if (bytes != nullptr) *bytes = plan.bytes();
+  }
+};
+
+class TileProducts : public Products {
+ public:
+  TileProducts(std::string name, const TileKernels& kernels, bool uses_unit)
+      : name_(std::move(name)), kernels_(kernels), uses_unit_(uses_unit) {}
+
+  std::string name() const override { return name_; }
+  void Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) override;
+
+ private:
+  size_t PanelRowBytes(const ProductGroup& group) const;
+  Panel PlacePanel(const ProductGroup& group, size_t first_row, size_t rows,
+                   BufferPlan* plan) const;
+  void MultiplyPanels(std::span<const Panel> panels, ThreadPool& pool);
+  void SplitBlock(const Panel& panel, size_t block) const;
+  TileWeightBlock WeightBlock(const Task& task, const Scratch& scratch) const;
+  void RunTask(const Task& task, const Scratch& scratch, size_t thread) const;
+  void MultiplyBlock(const Task& task, const TileWeightBlock& weights, const Blocking& blocking,
+                     size_t block, float* sums) const;
+  void WriteBlock(const Task& task, const Scratch& scratch, size_t block, const float* sums,
+                  size_t thread) const;
+
+  std::string name_;
+  const TileKernels& kernels_;
+  bool uses_unit_;
+  AlignedBytes panel_buffer_;
+  std::vector<AlignedBytes> thread_buffers_;
+};
+
+// Whether some matrix of the group has affine groups of that size.
+bool NeedsSums(const ProductGroup& group, size_t index) {
+  return std::ranges::any_of(group.products, [&](const Product& product) {
+    return product.matrix.form == Matrix::Form::kAffine &&
+           GroupIndex(product.matrix.group_size) == index;
+  });
+}
+
+size_t TileProducts::PanelRowBytes(const ProductGroup& group) const {
+  return RoundUp(group.x.cols, kTileStep) * kernels_.x_parts * 2;
+}
+
+Panel TileProducts::PlacePanel(const ProductGroup& group, size_t first_row, size_t rows,
+                               BufferPlan* plan) const {
+  Panel panel;
+  panel.group = &group;
+  panel.first_row = first_row;
+  panel.rows = rows;
+  panel.steps = RoundUp(group.x.cols, kTileStep) / kTileStep;
+  panel.block_bytes = panel.steps * kernels_.x_parts * 2 * kTileBytes;
+  panel.packed = plan->Take<uint8_t>(panel.num_blocks() * panel.block_bytes);
+  panel.unscale = plan->Take<float>(panel.num_blocks() * kTileRows);
+  for (size_t i = 0; i < 3; ++i) {
+    if (NeedsSums(group, i)) {
+      panel.group_sums[i] =
+          plan->Take<float>(panel.num_blocks() * (group.x.cols >> (5 + i)) * kTileRows);
+    }
+  }
+  return panel;
+}
+
+// Panels until the memory for them is used up, then their products.
+void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) {
+  struct Range {
+    const ProductGroup* group;
+    size_t first_row, rows;
+  };
+  std::vector<Range> ranges;
+  size_t bytes = 0;
+  const auto flush = [&] {
+    BufferPlan count(nullptr);
+    for (const Range& r : ranges) PlacePanel(*r.group, r.first_row, r.rows, &count);
+    panel_buffer_.Reserve(count.bytes());
+    BufferPlan place(panel_buffer_.data());
+    std::vector<Panel> panels;
+    for (const Range& r : ranges) {
+      panels.push_back(PlacePanel(*r.group, r.first_row, r.rows, &place));
+    }
+    MultiplyPanels(panels, pool);
+    ranges.clear();
+    bytes = 0;
+  };
+  for (const ProductGroup& group : groups) {
+    for (const Product& product : group.products) {
+      RAM_CHECK(product.matrix.count == 1 && product.matrix.cols == group.x.cols);
+      RAM_CHECK(product.bias.empty() || product.bias.size() == product.matrix.rows);
+      RAM_CHECK(product.sink != nullptr ||
+                (product.out.rows == group.x.rows && product.out.cols == product.matrix.rows));
+    }
+    const size_t row_bytes = PanelRowBytes(group);
+    const size_t max_rows =
+        std::max(kMinSliceRows, kPanelBytes / row_bytes / kTileRows * kTileRows);
+    for (size_t row = 0; row < group.x.rows; row += max_rows) {
+      const size_t rows = std::min(max_rows, group.x.rows - row);
+      if (bytes + rows * row_bytes > kPanelBytes && !ranges.empty()) flush();
+      ranges.push_back({&group, row, rows});
+      bytes += rows * row_bytes;
+    }
+  }
+  if (!ranges.empty()) flush();
+}
+
+void TileProducts::MultiplyPanels(std::span<const Panel> panels, ThreadPool& pool) {
+  // Split.
+  std::vector<std::pair<const Panel*, size_t>> blocks;
+  for (const Panel& panel : panels) {
+    for (size_t b = 0; b < panel.num_blocks(); ++b) blocks.emplace_back(&panel, b);
+  }
+  constexpr size_t kBlocksPerTask = 4;
+  pool.ParallelFor((blocks.size() + kBlocksPerTask - 1) / kBlocksPerTask, [&](size_t i, size_t) {
+    const size_t end = std::min(blocks.size(), (i + 1) * kBlocksPerTask);
+    for (size_t b = i * kBlocksPerTask; b < end; ++b) {
+      SplitBlock(*blocks[b].first, blocks[b].second);
+    }
+  });
+
+  // Cut into tasks: by columns, and by rows too where there are few of those.
+  size_t num_tasks = 0;
+  for (const Panel& panel : panels) {
+    for (const Product& product : panel.group->products) {
+      num_tasks += (product.matrix.rows + kColumns - 1) / kColumns;
+    }
+  }
+  const size_t enough = pool.num_threads() == 1 ? 1 : 3 * pool.num_threads();
+  const size_t slices = num_tasks == 0 ? 1 : (enough + num_tasks - 1) / num_tasks;
+  std::vector<Task> tasks;
+  size_t sum_blocks = 1;
+  for (const Panel& panel : panels) {
+    const size_t blocks_per_slice =
+        std::max(kMinSliceRows / kTileRows, (panel.num_blocks() + slices - 1) / slices);
+    for (const Product& product : panel.group->products) {
+      const Blocking blocking(kernels_, product.matrix);
+      for (size_t col = 0; col < product.matrix.rows; col += kColumns) {
+        for (size_t b = 0; b < panel.num_blocks(); b += blocks_per_slice) {
+          const size_t num = std::min(blocks_per_slice, panel.num_blocks() - b);
+          tasks.push_back({&panel, &product, col, b, num});
+          if (blocking.block_k < product.matrix.cols) sum_blocks = std::max(sum_blocks, num);
+        }
+      }
+    }
+  }
+
+  size_t scratch_bytes = 0;
+  Scratch(BufferPlan(nullptr), sum_blocks, &scratch_bytes);
+  if (thread_buffers_.size() < pool.num_threads()) thread_buffers_.resize(pool.num_threads());
+  pool.ParallelFor(tasks.size(), [&](size_t i, size_t thread) {
+    AlignedBytes& buffer = thread_buffers_[thread];
+    buffer.Reserve(scratch_bytes);
+    std::optional<TileScope> scope;
+    if (uses_unit_) scope.emplace();
+    RunTask(tasks[i], Scratch(BufferPlan(buffer.data()), sum_blocks, nullptr), thread);
+  });
+}
+
+void TileProducts::SplitBlock(const Panel& panel, size_t block) const {
+  const Rows& x = panel.group->x;
+  const size_t row = block * kTileRows;
+  TileSplit split;
+  split.x = x.row(panel.first_row + row);
+  split.pitch = x.pitch;
+  split.rows = std::min(kTileRows, panel.rows - row);
+  split.cols = x.cols;
+  split.packed = panel.packed + block * panel.block_bytes;
+  split.unscale = panel.unscale + row;
+  for (size_t i = 0; i < 3; ++i) split.group_sums[i] = panel.block_sums(i, block);
+  kernels_.split(split);
+}
+
+TileWeightBlock TileProducts::WeightBlock(const Task& task, const Scratch& scratch) const {
+  const Matrix& matrix = task.product->matrix;
+  TileWeightBlock block;
+  block.form = TileForm(matrix);
+  if (block.form == TileWeights::kCodes) {
+    block.scale_form = TileForm(matrix.dtype);
+    block.bits = matrix.bits;
+    block.group_size = static_cast<size_t>(matrix.group_size);
+    block.biases = matrix.biases + task.first_col * matrix.scale_row_bytes();
+  }
+  block.row_bytes = matrix.row_bytes();
+  block.scale_row_bytes = matrix.scale_row_bytes();
+  block.values = matrix.values + task.first_col * block.row_bytes;
+  if (matrix.scales != nullptr) {
+    block.scales = matrix.scales + task.first_col * block.scale_row_bytes;
+  }
+  block.columns = std::min(kColumns, matrix.rows - task.first_col);
+  block.cols = matrix.cols;
+  block.powers = scratch.powers;
+  block.packed = scratch.packed;
+  block.group_terms = scratch.group_terms;
+  return block;
+}
+
+void TileProducts::RunTask(const Task& task, const Scratch& scratch, size_t thread) const {
+  const Blocking blocking(kernels_, task.product->matrix);
+  TileWeightBlock weights = WeightBlock(task, scratch);
+  if (kernels_.format == TileFormat::kF16) {
+    std::fill_n(scratch.unscale_column, kColumns, 1.0F);
+    if (weights.form != TileWeights::kCodes) {
+      kernels_.find_powers(weights);
+      for (size_t c = 0; c < weights.columns; ++c) {
+        scratch.unscale_column[c] = 1 / scratch.powers[c];
+      }
+    }
+  }
+  const bool one_block = blocking.block_k >= weights.cols;
+  for (size_t k = 0; k < weights.cols; k += blocking.block_k) {
+    weights.first_k = k;
+    weights.num_k = std::min(blocking.block_k, weights.cols - k);
+    kernels_.pack[blocking.parts - 1](weights);
+    for (size_t b = 0; b < task.num_blocks; ++b) {
+      float* sums = scratch.sums + (one_block ? 0 : b) * kTileRows * kColumns;
+      MultiplyBlock(task, weights, blocking, task.first_block + b, sums);
+      if (k + blocking.block_k >= weights.cols) {
+        WriteBlock(task, scratch, task.first_block + b, sums, thread);
+      }
+    }
+  }
+}
+
+// 32 rows times 256 columns, over one block of k.
+void TileProducts::MultiplyBlock(const Task& task, const TileWeightBlock& weights,
+                                 const Blocking& blocking, size_t block, float* sums) const {
+  const Panel& panel = *task.panel;
+  const size_t step_bytes = kernels_.x_parts * 2 * kTileBytes;
+  const size_t steps = (weights.num_k + kTileStep - 1) / kTileStep;
+  const size_t weight_step_bytes = blocking.parts * 2 * kTileBytes;
+  const uint8_t* x =
+      panel.packed + block * panel.block_bytes + weights.first_k / kTileStep * step_bytes;
+  const bool both = panel.rows - block * kTileRows > 16;
+  const bool codes = weights.form == TileWeights::kCodes;
+  const size_t group_index = codes ? GroupIndex(static_cast<int>(weights.group_size)) : 0;
+  const size_t groups = steps >> group_index;
+  const float* group_sums = codes ? panel.block_sums(group_index, block) +
+                                        weights.first_k / weights.group_size * kTileRows
+                                  : nullptr;
+  const size_t column_blocks = (weights.columns + kTileColumns - 1) / kTileColumns;
+  // The next rows come from L3 or memory: each column block fetches its share of them.
+  const size_t step_lines = step_bytes / 64;
+  const size_t ahead_lines = (step_lines + column_blocks - 1) / column_blocks;
+  const bool fetch = block + 1 < task.first_block + task.num_blocks;
+  for (size_t s = 0; s < steps; s += blocking.inner_steps) {
+    TileProduct product;
+    product.steps = std::min(blocking.inner_steps, steps - s);
+    product.x = x + s * step_bytes;
+    product.first = weights.first_k == 0 && s == 0;
+    product.both = both;
+    for (size_t c = 0; c < column_blocks; ++c) {
+      product.w = weights.packed + (c * steps + s) * weight_step_bytes;
+      product.sums = sums + c * kTileRows * kTileColumns;
+      const size_t first_line = std::min(c * ahead_lines, step_lines);
+      product.ahead = product.x + panel.block_bytes + first_line * 64;
+      product.ahead_lines = fetch ? std::min(ahead_lines, step_lines - first_line) : 0;
+      if (codes) {
+        const size_t group = s >> group_index;
+        product.terms = weights.group_terms + (c * groups + group) * 2 * kTileColumns;
+        product.group_sums = group_sums + group * kTileRows;
+        kernels_.multiply_codes[group_index](product);
+      } else {
+        kernels_.multiply[blocking.parts - 1](product);
+      }
+    }
+  }
+}
+
+void TileProducts::WriteBlock(const Task& task, const Scratch& scratch, size_t block,
+                              const float* sums, size_t thread) const {
+  const Panel& panel = *task.panel;
+  const Product& product = *task.product;
+  const size_t row = block * kTileRows;
+  TileResult result;
+  result.sums = sums;
+  if (kernels_.format == TileFormat::kF16) {
+    result.unscale_row = panel.unscale + row;
+    result.unscale_column = scratch.unscale_column;
+  }
+  if (!product.bias.empty()) result.bias = product.bias.data() + task.first_col;
+  result.rows = std::min(kTileRows, panel.rows - row);
+  result.columns = std::min(kColumns, product.matrix.rows - task.first_col);
+  if (product.sink == nullptr) {
+    result.out = product.out.row(panel.first_row + row) + task.first_col;
+    result.pitch = product.out.pitch;
+    kernels_.write(result);
+    return;
+  }
+  result.out = scratch.tile;
+  result.pitch = kColumns;
+  kernels_.write(result);
+  product.sink(thread, {panel.first_row + row,
+                        task.first_col,
+                        {scratch.tile, result.rows, result.columns, kColumns}});
+}
+
+}  // namespace
+
+size_t TileParts(TileFormat format, Precision precision) {
+  if (precision == Precision::kHalf) return 1;
+  return format == TileFormat::kBf16 && precision == Precision::kF32 ? 3 : 2;
+}
+
+std::unique_ptr<Products> MakeTileProducts(std::string name, const TileKernels& kernels,
+                                           bool uses_unit) {
+  return std::make_unique<TileProducts>(std::move(name), kernels, uses_unit);
+}
+
+std::unique_ptr<Products> MakeAmxProducts(const std::string& isa, Precision precision) {
+  const bool f16 = isa == "amx-f16";
+  RAM_CHECK(f16 || isa == "amx-bf16");
+  const AmxSupport& amx = DetectAmx();
+  if (!(f16 ? amx.f16 : amx.bf16)) return nullptr;
+  const TileFormat format = f16 ? TileFormat::kF16 : TileFormat::kBf16;
+  return MakeTileProducts(isa, *FindTileKernels(format, TileParts(format, precision)),
+                          /*uses_unit=*/true);
 }
 
 }  // namespace ram

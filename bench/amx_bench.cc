@@ -1,0 +1,275 @@
+// Products on AMX tiles: GF/s of one core, the share of what the tiles can do in as many passes,
+// the error against f64, and what a second core adds. The error is checked before a rate is
+// printed. Plain, because a rate is only comparable with the limit measured next to it.
+//
+//   amx_bench [K N]...
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bench/machine_limits.h"
+#include "ram/base/half.h"
+#include "ram/runtime/amx_tiles-inl.h"
+#include "ram/runtime/products.h"
+#include "ram/runtime/products_amx.h"
+
+#ifdef RAM_BENCH_DNNL
+#include <dnnl.h>
+#include <omp.h>
+#endif
+
+namespace ram {
+namespace {
+
+constexpr int kRuns = 15;
+
+double WallSeconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Flop a second of the tile unit from L1, on random data: on zeros the clock is 20 % higher.
+template <TileFormat kFormat>
+double TileRate() {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  alignas(64) uint16_t tiles[4][512];
+  for (auto& tile : tiles) {
+    for (uint16_t& value : tile) {
+      value = kFormat == TileFormat::kBf16 ? Bf16FromFloat(normal(random))
+                                           : F16FromFloat(normal(random));
+    }
+  }
+  constexpr int kSteps = 5000;
+  const TileScope scope;
+  const double seconds = BestSeconds(100, [&] {
+    TileUnit::Zero<0>();
+    TileUnit::Zero<1>();
+    TileUnit::Zero<2>();
+    TileUnit::Zero<3>();
+    for (int i = 0; i < kSteps; ++i) {
+      TileUnit::Load<4>(tiles[0]);
+      TileUnit::Load<6>(tiles[2]);
+      TileUnit::Dot<kFormat, 0, 6, 4>();
+      TileUnit::Load<5>(tiles[1]);
+      TileUnit::Dot<kFormat, 1, 6, 5>();
+      TileUnit::Load<7>(tiles[3]);
+      TileUnit::Dot<kFormat, 2, 7, 4>();
+      TileUnit::Dot<kFormat, 3, 7, 5>();
+    }
+  });
+  return kSteps * 4 * 16384.0 / seconds;
+}
+
+struct Problem {
+  uint64_t m, k, n;
+  std::vector<float> x, y;
+  std::vector<float> weights;  // Decoded.
+  std::vector<uint8_t> values, scales, biases;
+  Matrix matrix;
+
+  Problem(uint64_t rows, uint64_t cols, uint64_t outputs) : m(rows), k(cols), n(outputs) {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal;
+    std::vector<float> gain(k), mean(k);
+    for (uint64_t c = 0; c < k; ++c) {
+      gain[c] = std::exp(0.5F * normal(random)) * (c % 256 == 77 ? 50.0F : 1.0F);
+      mean[c] = 0.3F * normal(random);
+    }
+    x.resize(m * k);
+    y.resize(m * n);
+    for (uint64_t i = 0; i < m * k; ++i) x[i] = gain[i % k] * (normal(random) + mean[i % k]);
+  }
+
+  Rows input() { return {x.data(), m, k, k}; }
+  Rows output() { return {y.data(), m, n, n}; }
+  double flop() const { return 2.0 * static_cast<double>(m * k * n); }
+
+  void SetDense(Dtype dtype) {
+    std::mt19937 random(2);
+    std::normal_distribution<float> normal;
+    matrix = {.dtype = dtype, .rows = n, .cols = k};
+    values.resize(matrix.row_bytes() * n);
+    for (uint64_t i = 0; i < n * k; ++i) Store(dtype, 0.02F * normal(random), i, &values);
+    Finish();
+  }
+
+  void SetAffine(int bits, int group_size) {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    matrix = {.form = Matrix::Form::kAffine,
+              .dtype = Dtype::kBF16,
+              .bits = bits,
+              .group_size = group_size,
+              .rows = n,
+              .cols = k};
+    values.resize(matrix.row_bytes() * n);
+    for (uint8_t& byte : values) byte = static_cast<uint8_t>(random());
+    scales.resize(matrix.scale_row_bytes() * n);
+    biases.resize(scales.size());
+    const float middle = static_cast<float>((1 << bits) - 1) / 2;
+    for (uint64_t i = 0; i < scales.size() / 2; ++i) {
+      const float size = 0.05F / middle * std::exp(0.2F * normal(random));
+      const float scale = random() % 2 == 0 ? size : -size;
+      Store(Dtype::kBF16, scale, i, &scales);
+      Store(Dtype::kBF16, -scale * (middle + 0.1F * middle * normal(random)), i, &biases);
+    }
+    Finish();
+  }
+
+  void SetMxfp4() {
+    std::mt19937 random(4);
+    matrix = {.form = Matrix::Form::kMxfp4, .rows = n, .cols = k};
+    values.resize(matrix.row_bytes() * n);
+    for (uint8_t& byte : values) byte = static_cast<uint8_t>(random());
+    scales.resize(matrix.scale_row_bytes() * n);
+    for (uint8_t& byte : scales) byte = static_cast<uint8_t>(119 + random() % 3);
+    Finish();
+  }
+
+  // Relative rms error of y over all columns of 16 rows.
+  double Error() const {
+    double value2 = 0;
+    double error2 = 0;
+    for (uint64_t i = 0; i < 16; ++i) {
+      const uint64_t r = i * (m - 1) / 15;
+      for (uint64_t c = 0; c < n; ++c) {
+        double want = 0;
+        for (uint64_t j = 0; j < k; ++j) {
+          want += static_cast<double>(x[r * k + j]) * static_cast<double>(weights[c * k + j]);
+        }
+        const double error = static_cast<double>(y[r * n + c]) - want;
+        value2 += want * want;
+        error2 += error * error;
+      }
+    }
+    return std::sqrt(error2 / value2);
+  }
+
+ private:
+  static void Store(Dtype dtype, float value, uint64_t i, std::vector<uint8_t>* out) {
+    if (dtype == Dtype::kF32) {
+      std::memcpy(out->data() + 4 * i, &value, 4);
+      return;
+    }
+    const uint16_t half = dtype == Dtype::kBF16 ? Bf16FromFloat(value) : F16FromFloat(value);
+    std::memcpy(out->data() + 2 * i, &half, 2);
+  }
+
+  void Finish() {
+    matrix.values = values.data();
+    matrix.scales = scales.data();
+    matrix.biases = biases.data();
+    weights.resize(n * k);
+    DecodeRows(matrix, 0, n, weights.data());
+  }
+};
+
+#ifdef RAM_BENCH_DNNL
+void BenchDnnl(Problem* problem) {
+  omp_set_num_threads(1);
+  const auto dim = [](uint64_t value) { return static_cast<dnnl_dim_t>(value); };
+  const auto multiply = [&] {
+    dnnl_sgemm('N', 'T', dim(problem->m), dim(problem->n), dim(problem->k), 1, problem->x.data(),
+               dim(problem->k), problem->weights.data(), dim(problem->k), 0, problem->y.data(),
+               dim(problem->n));
+  };
+  multiply();
+  const double error = problem->Error();
+  fmt::print("  {:<24} {:5.0f} GF/s          error {:.1e}\n", "oneDNN f32",
+             1e-9 * problem->flop() / BestSeconds(kRuns / 3, multiply), error);
+}
+#endif
+
+// Prints and returns the GF/s of one core.
+double Bench(Problem* problem, const std::string& isa, Precision precision, std::string name,
+             double tile_rate, double passes, double limit) {
+  const auto products = MakeAmxProducts(isa, precision);
+  const ProductGroup group = {problem->input(), {{problem->matrix, {}, problem->output()}}};
+  ThreadPool one(1);
+  const auto multiply = [&] { products->Multiply({&group, 1}, one); };
+  std::ranges::fill(problem->y, NAN);
+  multiply();
+  const double error = problem->Error();
+  if (!(error <= limit)) {
+    fmt::print("  {}: error {:.1e} is above {:.1e}\n", name, error, limit);
+    std::exit(1);
+  }
+  const double seconds = BestSeconds(kRuns, multiply);
+  fmt::print("  {:<24} {:5.0f} GF/s, {:3.0f} %   error {:.1e}\n", name,
+             1e-9 * problem->flop() / seconds,
+             100 * problem->flop() / seconds / (tile_rate / passes), error);
+  return 1e-9 * problem->flop() / seconds;
+}
+
+// One core against two, by the clock, in turns.
+void BenchTwoCores(Problem* problem, const std::string& isa) {
+  const auto products = MakeAmxProducts(isa, Precision::kF32);
+  const ProductGroup group = {problem->input(), {{problem->matrix, {}, problem->output()}}};
+  ThreadPool pools[] = {ThreadPool(1), ThreadPool(2)};
+  double best[2] = {1e30, 1e30};
+  for (int run = 0; run < 2 * kRuns; ++run) {
+    const double start = WallSeconds();
+    products->Multiply({&group, 1}, pools[run % 2]);
+    best[run % 2] = std::min(best[run % 2], WallSeconds() - start);
+  }
+  fmt::print("  two cores / one          {:.2f}\n", best[0] / best[1]);
+}
+
+void Run(const std::string& isa, uint64_t m, uint64_t k, uint64_t n) {
+  const bool bf16 = isa == "amx-bf16";
+  const double tile_rate = bf16 ? TileRate<TileFormat::kBf16>() : TileRate<TileFormat::kF16>();
+  const double passes = bf16 ? 3 : 2;
+  fmt::print("{}, M {} K {} N {}; tiles: {:.0f} GF/s\n", isa, m, k, n, 1e-9 * tile_rate);
+  Problem problem(m, k, n);
+  const double limit = k <= 4096 ? 3e-7 : 6e-7;
+  problem.SetDense(Dtype::kBF16);
+#ifdef RAM_BENCH_DNNL
+  BenchDnnl(&problem);
+#endif
+  const double dense = Bench(&problem, isa, Precision::kF32, "bf16", tile_rate, passes, limit);
+  BenchTwoCores(&problem, isa);
+  Bench(&problem, isa, Precision::kFast, "bf16, fast", tile_rate, 2, 1e-5);
+  Bench(&problem, isa, Precision::kHalf, "bf16, half", tile_rate, 1, 1e-2);
+  problem.SetAffine(4, 64);
+  const double packed =
+      Bench(&problem, isa, Precision::kF32, "4-bit, groups of 64", tile_rate, passes, limit);
+  fmt::print("  of the dense rate        {:.2f}\n", packed / dense);
+  for (const auto& [bits, group_size] : {std::pair{4, 32}, {4, 128}, {8, 64}, {3, 64}}) {
+    problem.SetAffine(bits, group_size);
+    Bench(&problem, isa, Precision::kF32, fmt::format("{}-bit, groups of {}", bits, group_size),
+          tile_rate, passes, limit);
+  }
+  problem.SetMxfp4();
+  Bench(&problem, isa, Precision::kF32, "mxfp4", tile_rate, passes, limit);
+  problem.SetDense(Dtype::kF32);
+  Bench(&problem, isa, Precision::kF32, "f32", tile_rate, bf16 ? 6 : 3, 2 * limit);
+}
+
+int Main(int argc, char** argv) {
+  std::vector<std::pair<uint64_t, uint64_t>> shapes;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    shapes.emplace_back(std::strtoull(argv[i], nullptr, 10),
+                        std::strtoull(argv[i + 1], nullptr, 10));
+  }
+  if (shapes.empty()) shapes = {{1024, 2816}, {2816, 1024}, {4096, 4096}};
+  const AmxSupport& amx = DetectAmx();
+  if (!amx.bf16) fmt::print("no AMX: {}\n", amx.why_not);
+  for (const auto& [k, n] : shapes) {
+    if (amx.f16) Run("amx-f16", 2048, k, n);
+    if (amx.bf16) Run("amx-bf16", 2048, k, n);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace ram
+
+int main(int argc, char** argv) { return ram::Main(argc, argv); }

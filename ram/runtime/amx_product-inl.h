@@ -1,0 +1,633 @@
+// The kernels of amx_product.h, for the tile unit or for a model of it (`Unit`). Compiled for
+// AVX-512 F, DQ, BW, VL, VBMI and BF16: include nothing here that has inline functions of its own,
+// or the linker might choose this file's copy of them for other CPUs.
+
+#ifndef RAM_RUNTIME_AMX_PRODUCT_INL_H_
+#define RAM_RUNTIME_AMX_PRODUCT_INL_H_
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ram/runtime/amx_product.h"
+#include "ram/runtime/amx_tiles-inl.h"
+
+namespace ram {
+namespace {
+
+// ---------------------------------------------------------------------------------------------
+// Numbers.
+
+// 32 values of f32, k in order.
+struct Pair {
+  __m512 low;
+  __m512 high;
+};
+
+// 32 values of 16 bits.
+template <TileFormat kFormat>
+RAM_TILE_INLINE __m512i Narrow(Pair v) {
+  if constexpr (kFormat == TileFormat::kBf16) {
+    return (__m512i)_mm512_cvtne2ps_pbh(v.high, v.low);
+  } else {
+    const __m256i low = _mm512_cvtps_ph(v.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256i high = _mm512_cvtps_ph(v.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  }
+}
+
+RAM_TILE_INLINE __m512 WidenBf16(__m256i h) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+template <TileFormat kFormat>
+RAM_TILE_INLINE Pair Widen(__m512i h) {
+  const __m256i low = _mm512_castsi512_si256(h);
+  const __m256i high = _mm512_extracti64x4_epi64(h, 1);
+  if constexpr (kFormat == TileFormat::kBf16) {
+    return {WidenBf16(low), WidenBf16(high)};
+  } else {
+    return {_mm512_cvtph_ps(low), _mm512_cvtph_ps(high)};
+  }
+}
+
+// The next part of v; v becomes what it leaves over (exact).
+template <TileFormat kFormat>
+RAM_TILE_INLINE __m512i TakePart(Pair* v) {
+  const __m512i part = Narrow<kFormat>(*v);
+  const Pair taken = Widen<kFormat>(part);
+  v->low = _mm512_sub_ps(v->low, taken.low);
+  v->high = _mm512_sub_ps(v->high, taken.high);
+  return part;
+}
+
+// 2^(14 - floor(log2 top)), which brings `top` into [2^14, 2^15); 1 for zero. Clamped where that
+// power or its inverse would not be a normal number.
+RAM_TILE_INLINE float PowerFor(float top) {
+  const int32_t exponent = _mm_cvtsi128_si32(_mm_castps_si128(_mm_set_ss(top))) >> 23 & 255;
+  if (top == 0) return 1;
+  int32_t power = 14 + 127 - exponent;
+  if (power > 125) power = 125;
+  if (power < -125) power = -125;
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128((power + 127) << 23)));
+}
+
+// Mask of the lanes [0, num) of n.
+RAM_TILE_INLINE __mmask16 Mask16(size_t num) {
+  return num >= 16 ? __mmask16(0xFFFF) : __mmask16((1U << num) - 1);
+}
+RAM_TILE_INLINE __mmask32 Mask32(size_t num) {
+  return num >= 32 ? __mmask32(0xFFFFFFFF) : __mmask32((1U << num) - 1);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Activations.
+
+RAM_TILE_INLINE Pair LoadX(const float* x, size_t num) {
+  if (num >= 32) return {_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16)};
+  const size_t rest = num < 16 ? 0 : num - 16;
+  return {_mm512_maskz_loadu_ps(Mask16(num), x), _mm512_maskz_loadu_ps(Mask16(rest), x + 16)};
+}
+
+RAM_TILE_INLINE float LargestMagnitude(const float* x, size_t num) {
+  __m512 top = _mm512_setzero_ps();
+  for (size_t k = 0; k < num; k += 32) {
+    const Pair v = LoadX(x + k, num - k);
+    top = _mm512_max_ps(top, _mm512_max_ps(_mm512_abs_ps(v.low), _mm512_abs_ps(v.high)));
+  }
+  return _mm512_reduce_max_ps(top);
+}
+
+template <TileFormat kFormat, size_t kParts>
+void Split(const TileSplit& block) {
+  const size_t steps = (block.cols + kTileStep - 1) / kTileStep;
+  const bool needs_sums = block.group_sums[0] || block.group_sums[1] || block.group_sums[2];
+  for (size_t r = 0; r < kTileRows; ++r) {
+    const float* x = block.x + r * block.pitch;
+    uint8_t* to = block.packed + r / 16 * kTileBytes + r % 16 * 64;
+    if (r >= block.rows) {
+      for (size_t s = 0; s < steps; ++s, to += kParts * 2 * kTileBytes) {
+        for (size_t p = 0; p < kParts; ++p) {
+          _mm512_store_si512(to + p * 2 * kTileBytes, _mm512_setzero_si512());
+        }
+      }
+      continue;
+    }
+    float power = 1;
+    if constexpr (kFormat == TileFormat::kF16) {
+      power = PowerFor(LargestMagnitude(x, block.cols));
+      block.unscale[r] = 1 / power;
+    }
+    const __m512 scale = _mm512_set1_ps(power);
+    float sums[2] = {};  // Of 64 and 128.
+    for (size_t s = 0; s < steps; ++s, to += kParts * 2 * kTileBytes) {
+      Pair v = LoadX(x + s * kTileStep, block.cols - s * kTileStep);
+      if constexpr (kFormat == TileFormat::kF16) {
+        v = {_mm512_mul_ps(v.low, scale), _mm512_mul_ps(v.high, scale)};
+      }
+      if (needs_sums) {
+        const float sum = _mm512_reduce_add_ps(_mm512_add_ps(v.low, v.high));
+        if (block.group_sums[0]) block.group_sums[0][s * kTileRows + r] = sum;
+        sums[0] = s % 2 == 0 ? sum : sums[0] + sum;
+        if (s % 2 == 1) {
+          if (block.group_sums[1]) block.group_sums[1][s / 2 * kTileRows + r] = sums[0];
+          sums[1] = s % 4 == 1 ? sums[0] : sums[1] + sums[0];
+        }
+        if (s % 4 == 3 && block.group_sums[2]) {
+          block.group_sums[2][s / 4 * kTileRows + r] = sums[1];
+        }
+      }
+      for (size_t p = 0; p < kParts; ++p) {
+        _mm512_store_si512(to + p * 2 * kTileBytes,
+                           p + 1 < kParts ? TakePart<kFormat>(&v) : Narrow<kFormat>(v));
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Weights.
+
+// Rows and columns of 16 x 16 dwords change places.
+RAM_TILE_INLINE void Transpose(__m512i v[16]) {
+  __m512i t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {  // v[i + j]: dword j of every quarter, rows i ... i + 3.
+    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i a = _mm512_shuffle_i32x4(v[j], v[j + 4], 0x88);       // Quarters 0, 2.
+    const __m512i b = _mm512_shuffle_i32x4(v[j], v[j + 4], 0xDD);       // Quarters 1, 3.
+    const __m512i c = _mm512_shuffle_i32x4(v[j + 8], v[j + 12], 0x88);  // The same of rows 8-15.
+    const __m512i d = _mm512_shuffle_i32x4(v[j + 8], v[j + 12], 0xDD);
+    t[j] = _mm512_shuffle_i32x4(a, c, 0x88);
+    t[j + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
+    t[j + 8] = _mm512_shuffle_i32x4(a, c, 0xDD);
+    t[j + 12] = _mm512_shuffle_i32x4(b, d, 0xDD);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) v[i] = t[i];
+}
+
+RAM_TILE_INLINE __m512i LoadHalves(const uint8_t* p, size_t num) {
+  return num >= 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16(Mask32(num), p);
+}
+
+// Up to 16 numbers of a stored type as f32.
+RAM_TILE_INLINE __m512 LoadFloats(TileWeights form, const uint8_t* p, size_t num) {
+  const __mmask16 mask = Mask16(num);
+  if (form == TileWeights::kF32) return _mm512_maskz_loadu_ps(mask, p);
+  const __m256i half = _mm256_maskz_loadu_epi16(mask, p);
+  return form == TileWeights::kBf16 ? WidenBf16(half) : _mm512_cvtph_ps(half);
+}
+
+// Weights [k, k + 32) of a row that is not kCodes, as f32.
+template <TileWeights kForm>
+RAM_TILE_INLINE Pair LoadWeights(const TileWeightBlock& block, size_t row, size_t k) {
+  const uint8_t* values = block.values + row * block.row_bytes;
+  const size_t num = block.cols - k;
+  if constexpr (kForm == TileWeights::kF32) {
+    return LoadX(reinterpret_cast<const float*>(values) + k, num);
+  } else if constexpr (kForm == TileWeights::kMxfp4) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values + k / 2));
+    const __m128i low = _mm_and_si128(bytes, _mm_set1_epi8(15));
+    const __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
+    const __m512 table =
+        _mm512_setr_ps(0.0F, 0.5F, 1, 1.5F, 2, 3, 4, 6, -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6);
+    const int32_t e8m0 = block.scales[row * block.scale_row_bytes + k / 32];
+    const __m512 scale =
+        _mm512_castsi512_ps(_mm512_set1_epi32(e8m0 == 0 ? 0x00400000 : e8m0 << 23));
+    const auto value = [&](__m128i codes) __attribute__((always_inline)) {
+      return _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_cvtepu8_epi32(codes), table), scale);
+    };
+    return {value(_mm_unpacklo_epi8(low, high)), value(_mm_unpackhi_epi8(low, high))};
+  } else {
+    return Widen < kForm == TileWeights::kBf16
+               ? TileFormat::kBf16
+               : TileFormat::kF16 > (LoadHalves(values + 2 * k, num));
+  }
+}
+
+template <TileWeights kForm>
+void FindPowersOf(const TileWeightBlock& block) {
+  for (size_t row = 0; row < block.columns; ++row) {
+    __m512 top = _mm512_setzero_ps();
+    for (size_t k = 0; k < block.cols; k += kTileStep) {
+      const Pair v = LoadWeights<kForm>(block, row, k);
+      top = _mm512_max_ps(top, _mm512_max_ps(_mm512_abs_ps(v.low), _mm512_abs_ps(v.high)));
+    }
+    block.powers[row] = PowerFor(_mm512_reduce_max_ps(top));
+  }
+}
+
+void FindPowers(const TileWeightBlock& block) {
+  if (block.form == TileWeights::kF32) FindPowersOf<TileWeights::kF32>(block);
+  if (block.form == TileWeights::kF16) FindPowersOf<TileWeights::kF16>(block);
+  if (block.form == TileWeights::kBf16) FindPowersOf<TileWeights::kBf16>(block);
+  if (block.form == TileWeights::kMxfp4) FindPowersOf<TileWeights::kMxfp4>(block);
+}
+
+// Where the two tiles of 16 columns that begin at `column`, of one step and part, lie.
+RAM_TILE_INLINE uint8_t* PackedTile(const TileWeightBlock& block, size_t column, size_t step,
+                                    size_t parts) {
+  const size_t steps = (block.num_k + kTileStep - 1) / kTileStep;
+  return block.packed +
+         ((column / kTileColumns * steps + step) * parts * 2 + column / 16 % 2) * kTileBytes;
+}
+
+template <TileFormat kFormat, size_t kParts, TileWeights kForm>
+void PackValues(const TileWeightBlock& block) {
+  const size_t steps = (block.num_k + kTileStep - 1) / kTileStep;
+  const size_t padded = (block.columns + kTileColumns - 1) / kTileColumns * kTileColumns;
+  for (size_t column = 0; column < padded; column += 16) {
+    for (size_t s = 0; s < steps; ++s) {
+      const size_t k = block.first_k + s * kTileStep;
+      __m512i parts[kParts][16];
+#pragma GCC unroll 16
+      for (size_t i = 0; i < 16; ++i) {
+        const size_t row = column + i;
+        if (row >= block.columns) {
+          for (size_t p = 0; p < kParts; ++p) parts[p][i] = _mm512_setzero_si512();
+          continue;
+        }
+        if constexpr (kFormat == TileFormat::kBf16 && kForm == TileWeights::kBf16) {
+          parts[0][i] = LoadHalves(block.values + row * block.row_bytes + 2 * k, block.cols - k);
+          continue;
+        }
+        Pair v = LoadWeights<kForm>(block, row, k);
+        if constexpr (kFormat == TileFormat::kF16) {
+          const __m512 power = _mm512_set1_ps(block.powers[row]);
+          v = {_mm512_mul_ps(v.low, power), _mm512_mul_ps(v.high, power)};
+        }
+        for (size_t p = 0; p < kParts; ++p) {
+          parts[p][i] = p + 1 < kParts ? TakePart<kFormat>(&v) : Narrow<kFormat>(v);
+        }
+      }
+      uint8_t* to = PackedTile(block, column, s, kParts);
+#pragma GCC unroll 3
+      for (size_t p = 0; p < kParts; ++p) {
+        Transpose(parts[p]);
+#pragma GCC unroll 16
+        for (size_t i = 0; i < 16; ++i) {
+          _mm512_store_si512(to + p * 2 * kTileBytes + i * 64, parts[p][i]);
+        }
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Codes.
+
+// 32 codes of a bit stream become words: a permutation brings the two bytes that hold code i into
+// word i, a shift its lowest bit to bit 0.
+struct CodeReader {
+  __m512i bytes;   // Of vpermb.
+  __m512i shifts;  // Of words.
+  __m512i mask;
+  __mmask32 length;  // 4 * bits bytes hold 32 codes.
+  int bits;
+  __m512i table;  // q - c as a 16-bit number, up to 5 bits.
+
+  RAM_TILE_INLINE __m512i Codes(const uint8_t* p) const {
+    const __m512i stream = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(length, p));
+    const __m512i words = _mm512_permutexvar_epi8(bytes, stream);
+    return _mm512_and_si512(_mm512_srlv_epi16(words, shifts), mask);
+  }
+};
+
+// q - c as 16-bit numbers; exact.
+template <TileFormat kFormat>
+RAM_TILE_INLINE __m512i CenteredCodes(const CodeReader& reader, __m512i codes) {
+  const __m512i center = _mm512_set1_epi32(1 << (reader.bits - 1));
+  const auto number = [&](__m256i words) __attribute__((always_inline)) {
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu16_epi32(words), center));
+  };
+  return Narrow<kFormat>(
+      {number(_mm512_castsi512_si256(codes)), number(_mm512_extracti64x4_epi64(codes, 1))});
+}
+
+template <TileFormat kFormat>
+CodeReader MakeCodeReader(int bits) {
+  alignas(64) uint8_t bytes[64];
+  alignas(64) uint16_t shifts[32];
+  alignas(64) uint16_t numbers[32];
+  for (int i = 0; i < 32; ++i) {
+    const int first = i * bits;
+    bytes[2 * i] = static_cast<uint8_t>(first / 8);
+    // Past the last code there is nothing to shift in; byte 63 is zero.
+    bytes[2 * i + 1] = static_cast<uint8_t>(first / 8 + 1 < 4 * bits ? first / 8 + 1 : 63);
+    shifts[i] = static_cast<uint16_t>(first % 8);
+    numbers[i] = static_cast<uint16_t>(i);
+  }
+  CodeReader reader;
+  reader.bytes = _mm512_load_si512(bytes);
+  reader.shifts = _mm512_load_si512(shifts);
+  reader.mask = _mm512_set1_epi16(static_cast<int16_t>((1 << bits) - 1));
+  reader.length = Mask32(static_cast<size_t>(4 * bits));
+  reader.bits = bits;
+  reader.table = CenteredCodes<kFormat>(reader, _mm512_load_si512(numbers));
+  return reader;
+}
+
+// s and b' = b + c * s of the groups of num_k, 16 columns at a time.
+void PackGroupTerms(const TileWeightBlock& block, size_t column) {
+  const size_t groups = block.num_k / block.group_size;
+  const size_t first_group = block.first_k / block.group_size;
+  const size_t scale_bytes = block.scale_form == TileWeights::kF32 ? 4 : 2;
+  const __m512 center = _mm512_set1_ps(static_cast<float>(1 << (block.bits - 1)));
+  float* to = block.group_terms + column / kTileColumns * groups * 2 * kTileColumns + column % 32;
+  for (size_t g = 0; g < groups; g += 16) {
+    __m512i s[16];
+    __m512i b[16];
+    for (size_t i = 0; i < 16; ++i) {
+      s[i] = b[i] = _mm512_setzero_si512();
+      if (column + i >= block.columns) continue;
+      const size_t offset = (column + i) * block.scale_row_bytes + (first_group + g) * scale_bytes;
+      const __m512 scale = LoadFloats(block.scale_form, block.scales + offset, groups - g);
+      const __m512 bias = LoadFloats(block.scale_form, block.biases + offset, groups - g);
+      s[i] = _mm512_castps_si512(scale);
+      b[i] = _mm512_castps_si512(_mm512_fmadd_ps(center, scale, bias));
+    }
+    Transpose(s);
+    Transpose(b);
+    const size_t end = groups - g < 16 ? groups - g : 16;
+    for (size_t i = 0; i < end; ++i) {
+      _mm512_store_si512(to + (g + i) * 2 * kTileColumns, s[i]);
+      _mm512_store_si512(to + ((g + i) * 2 + 1) * kTileColumns, b[i]);
+    }
+  }
+}
+
+template <TileFormat kFormat, bool kTable>
+void PackCodesOf(const TileWeightBlock& block, const CodeReader& reader) {
+  const size_t steps = block.num_k / kTileStep;
+  const size_t step_bytes = static_cast<size_t>(4 * block.bits);
+  const size_t padded = (block.columns + kTileColumns - 1) / kTileColumns * kTileColumns;
+  for (size_t column = 0; column < padded; column += 16) {
+    PackGroupTerms(block, column);
+    const size_t rows = column >= block.columns ? 0 : block.columns - column;
+    const uint8_t* from = block.values + column * block.row_bytes + block.first_k / 32 * step_bytes;
+    for (size_t s = 0; s < steps; ++s, from += step_bytes) {
+      __m512i v[16];
+#pragma GCC unroll 16
+      for (size_t i = 0; i < 16; ++i) {
+        if (i >= rows) {
+          v[i] = _mm512_setzero_si512();
+          continue;
+        }
+        const __m512i codes = reader.Codes(from + i * block.row_bytes);
+        v[i] = kTable ? _mm512_permutexvar_epi16(codes, reader.table)
+                      : CenteredCodes<kFormat>(reader, codes);
+      }
+      Transpose(v);
+      uint8_t* to = PackedTile(block, column, s, 1);
+#pragma GCC unroll 16
+      for (size_t i = 0; i < 16; ++i) _mm512_store_si512(to + i * 64, v[i]);
+    }
+  }
+}
+
+template <TileFormat kFormat, size_t kParts>
+void Pack(const TileWeightBlock& block) {
+  if constexpr (kParts == 1) {
+    if (block.form == TileWeights::kCodes) {
+      const CodeReader reader = MakeCodeReader<kFormat>(block.bits);
+      return block.bits <= 5 ? PackCodesOf<kFormat, true>(block, reader)
+                             : PackCodesOf<kFormat, false>(block, reader);
+    }
+    // Exact in one part in both formats, if f16 is scaled.
+    if (block.form == TileWeights::kBf16) return PackValues<kFormat, 1, TileWeights::kBf16>(block);
+    if (block.form == TileWeights::kMxfp4)
+      return PackValues<kFormat, 1, TileWeights::kMxfp4>(block);
+  }
+  if (block.form == TileWeights::kF16) return PackValues<kFormat, kParts, TileWeights::kF16>(block);
+  if (block.form == TileWeights::kF32) return PackValues<kFormat, kParts, TileWeights::kF32>(block);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Products. Tiles 0-3 are sums of 32 x 32, 4 and 5 two tiles of weights, 6 and 7 of activations.
+
+template <class Unit, bool kBoth>
+RAM_TILE_INLINE void ZeroSums() {
+  Unit::template Zero<0>();
+  Unit::template Zero<1>();
+  if constexpr (kBoth) {
+    Unit::template Zero<2>();
+    Unit::template Zero<3>();
+  }
+}
+
+template <class Unit, bool kBoth>
+RAM_TILE_INLINE void LoadSums(const float* sums) {
+  Unit::template Load<0>(sums);
+  Unit::template Load<1>(sums + 256);
+  if constexpr (kBoth) {
+    Unit::template Load<2>(sums + 512);
+    Unit::template Load<3>(sums + 768);
+  }
+}
+
+template <class Unit, bool kBoth>
+RAM_TILE_INLINE void StoreSums(float* sums) {
+  Unit::template Store<0>(sums);
+  Unit::template Store<1>(sums + 256);
+  if constexpr (kBoth) {
+    Unit::template Store<2>(sums + 512);
+    Unit::template Store<3>(sums + 768);
+  }
+}
+
+// One part of x times one part of w, 32 k.
+template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights>
+RAM_TILE_INLINE void Pass(const uint8_t* x, const uint8_t* w) {
+  if constexpr (kLoadWeights) Unit::template Load<4>(w);
+  Unit::template Load<6>(x);
+  Unit::template Dot<kFormat, 0, 6, 4>();
+  if constexpr (kLoadWeights) Unit::template Load<5>(w + kTileBytes);
+  Unit::template Dot<kFormat, 1, 6, 5>();
+  if constexpr (kBoth) {
+    Unit::template Load<7>(x + kTileBytes);
+    Unit::template Dot<kFormat, 2, 7, 4>();
+    Unit::template Dot<kFormat, 3, 7, 5>();
+  }
+}
+
+// All parts of w times the parts of x that they meet: parts [kPart, kXParts - kWeight) of x and so
+// on.
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth,
+          size_t kWeight = 0, size_t kPart = 0>
+RAM_TILE_INLINE void Step(const uint8_t* x, const uint8_t* w) {
+  Pass<Unit, kFormat, kBoth, kPart == 0>(x + kPart * 2 * kTileBytes, w + kWeight * 2 * kTileBytes);
+  if constexpr (kPart + 1 < kXParts - kWeight) {
+    Step<Unit, kFormat, kXParts, kWParts, kBoth, kWeight, kPart + 1>(x, w);
+  } else if constexpr (kWeight + 1 < kWParts) {
+    Step<Unit, kFormat, kXParts, kWParts, kBoth, kWeight + 1, 0>(x, w);
+  }
+}
+
+RAM_TILE_INLINE void FetchAhead(const uint8_t* ahead, size_t lines) {
+  for (size_t i = 0; i < lines; ++i) _mm_prefetch(ahead + 64 * i, _MM_HINT_T1);
+}
+
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth>
+RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
+  if (product.first) {
+    ZeroSums<Unit, kBoth>();
+  } else {
+    LoadSums<Unit, kBoth>(product.sums);
+  }
+  constexpr size_t kStepBytes = kXParts * 2 * kTileBytes;
+  for (size_t s = 0; s < product.steps; ++s) {
+    FetchAhead(product.ahead + s * kStepBytes, product.ahead_lines);
+    Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kStepBytes,
+                                                 product.w + s * kWParts * 2 * kTileBytes);
+  }
+  StoreSums<Unit, kBoth>(product.sums);
+}
+
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts>
+void Multiply(const TileProduct& product) {
+  product.both ? MultiplyRows<Unit, kFormat, kXParts, kWParts, true>(product)
+               : MultiplyRows<Unit, kFormat, kXParts, kWParts, false>(product);
+}
+
+// What becomes of the sums of a finished group: result += s * sums + b' * (sums of x), row by row,
+// so that it can be spread over the tile products of the next group.
+struct GroupTerms {
+  __m512 scale[2];
+  __m512 bias[2];
+  const float* group_sums;  // [32 rows]
+  const float* sums;        // Of the group, four tiles.
+  float* result;
+
+  RAM_TILE_INLINE void Load(const float* terms) {
+    scale[0] = _mm512_load_ps(terms);
+    scale[1] = _mm512_load_ps(terms + 16);
+    bias[0] = _mm512_load_ps(terms + 32);
+    bias[1] = _mm512_load_ps(terms + 48);
+  }
+
+  RAM_TILE_INLINE void AddRow(size_t row) const {
+    const size_t at = row / 16 * 512 + row % 16 * 16;
+    const __m512 sum_of_x = _mm512_set1_ps(group_sums[row]);
+#pragma GCC unroll 2
+    for (size_t half = 0; half < 2; ++half) {
+      float* to = result + at + half * 256;
+      const __m512 rest = _mm512_fmadd_ps(bias[half], sum_of_x, _mm512_load_ps(to));
+      _mm512_store_ps(to,
+                      _mm512_fmadd_ps(scale[half], _mm512_load_ps(sums + at + half * 256), rest));
+    }
+  }
+};
+
+// The passes of one group, and between them the rows of the group before.
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bool kBoth,
+          size_t kPass = 0>
+RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, const GroupTerms* before) {
+  constexpr size_t kPasses = kGroupSteps * kXParts;
+  constexpr size_t kRows = kBoth ? 32 : 16;
+  constexpr size_t kStep = kPass / kXParts;
+  constexpr size_t kPart = kPass % kXParts;
+  Pass<Unit, kFormat, kBoth, kPart == 0>(x + kPass * 2 * kTileBytes, w + kStep * 2 * kTileBytes);
+  if (before != nullptr) {
+#pragma GCC unroll 32
+    for (size_t row = kRows * kPass / kPasses; row < kRows * (kPass + 1) / kPasses; ++row) {
+      before->AddRow(row);
+    }
+  }
+  if constexpr (kPass + 1 < kPasses) {
+    MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth, kPass + 1>(x, w, before);
+  }
+}
+
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bool kBoth>
+RAM_TILE_INLINE void MultiplyCodeRows(const TileProduct& product) {
+  constexpr size_t kRows = kBoth ? 32 : 16;
+  constexpr size_t kStepBytes = kXParts * 2 * kTileBytes;
+  if (product.first) {
+    for (size_t i = 0; i < kRows * 32; i += 16) {
+      _mm512_store_ps(product.sums + i, _mm512_setzero_ps());
+    }
+  }
+  alignas(64) float sums[2][1024];
+  GroupTerms before = {};
+  before.result = product.sums;
+  const size_t groups = product.steps / kGroupSteps;
+  for (size_t g = 0; g < groups; ++g) {
+    const size_t s = g * kGroupSteps;
+    for (size_t i = 0; i < kGroupSteps; ++i) {
+      FetchAhead(product.ahead + (s + i) * kStepBytes, product.ahead_lines);
+    }
+    ZeroSums<Unit, kBoth>();
+    MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth>(
+        product.x + s * kStepBytes, product.w + s * 2 * kTileBytes, g == 0 ? nullptr : &before);
+    StoreSums<Unit, kBoth>(sums[g % 2]);
+    before.Load(product.terms + g * 2 * kTileColumns);
+    before.group_sums = product.group_sums + g * kTileRows;
+    before.sums = sums[g % 2];
+  }
+  for (size_t row = 0; row < kRows; ++row) before.AddRow(row);
+}
+
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps>
+void MultiplyCodes(const TileProduct& product) {
+  product.both ? MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, true>(product)
+               : MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, false>(product);
+}
+
+void Write(const TileResult& result) {
+  const __m512 one = _mm512_set1_ps(1);
+  for (size_t column = 0; column < result.columns; column += 16) {
+    const __mmask16 mask = Mask16(result.columns - column);
+    const __m512 unscale =
+        result.unscale_column ? _mm512_maskz_loadu_ps(mask, result.unscale_column + column) : one;
+    const __m512 bias =
+        result.bias ? _mm512_maskz_loadu_ps(mask, result.bias + column) : _mm512_setzero_ps();
+    const float* from = result.sums + column / 32 * 1024 + column / 16 % 2 * 256;
+    for (size_t r = 0; r < result.rows; ++r) {
+      __m512 v = _mm512_load_ps(from + r / 16 * 512 + r % 16 * 16);
+      if (result.unscale_row) {
+        v = _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(result.unscale_row[r])), unscale);
+      }
+      if (result.bias) v = _mm512_add_ps(v, bias);
+      _mm512_mask_storeu_ps(result.out + r * result.pitch + column, mask, v);
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+
+template <class Unit, TileFormat kFormat, size_t kXParts>
+constexpr TileKernels MakeTileKernels() {
+  TileKernels kernels = {
+      .format = kFormat,
+      .x_parts = kXParts,
+      .split = Split<kFormat, kXParts>,
+      .find_powers = FindPowers,
+      .pack = {Pack<kFormat, 1>, Pack<kFormat, 2>, Pack<kFormat, 3>},
+      .multiply = {Multiply<Unit, kFormat, kXParts, 1>},
+      .multiply_codes = {MultiplyCodes<Unit, kFormat, kXParts, 1>,
+                         MultiplyCodes<Unit, kFormat, kXParts, 2>,
+                         MultiplyCodes<Unit, kFormat, kXParts, 4>},
+      .write = Write,
+  };
+  if constexpr (kXParts >= 2) kernels.multiply[1] = Multiply<Unit, kFormat, kXParts, 2>;
+  if constexpr (kXParts >= 3) kernels.multiply[2] = Multiply<Unit, kFormat, kXParts, 3>;
+  return kernels;
+}
+
+}  // namespace
+}  // namespace ram
+
+#endif  // RAM_RUNTIME_AMX_PRODUCT_INL_H_
