@@ -23,7 +23,7 @@ std::vector<WindowKey> KeysOf(const Scores& scores) {
   return keys;
 }
 
-std::string NumericsText(const Numerics& numerics) {
+std::string NumericsText(const ScoredNumerics& numerics) {
   std::string text = numerics.engine.empty() ? "an unknown engine" : numerics.engine;
   if (!numerics.precision.empty()) text += " in " + numerics.precision;
   return text;

@@ -30,7 +30,7 @@ struct ScoredModel {
 
 // What makes two runs of one model differ. Engine and precision decide whether files may be paired;
 // the instruction set is for the record.
-struct Numerics {
+struct ScoredNumerics {
   std::string engine;     // "ram-cpu", "mlx", "llama.cpp"
   std::string precision;  // Of activations: "f32", "bf16"; empty: unknown.
   std::string isa;        // "avx512_amx"; empty: unknown.
@@ -54,7 +54,7 @@ struct ScoredWindow {
 
 struct Scores {
   ScoredModel model;
-  Numerics numerics;
+  ScoredNumerics numerics;
   ScoredText text;
   std::string protocol;  // "ram-wikitext2"
   std::string settings;  // "windows of 2048, 146 of 146, seed 42, no BOS"
