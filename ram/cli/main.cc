@@ -64,9 +64,10 @@ int Main(int argc, char** argv) {
   app.formatter(std::make_shared<HelpFormatter>());
   Context context;
   const std::vector<Verb> verbs = {
-      AddCompress(app, context), AddInspect(app, context), AddDoctor(app, context),
-      AddMeasure(app, context),  AddPlan(app, context),    AddCurve(app, context),
-      AddVerify(app, context),   AddPack(app, context),
+      AddCompress(app, context), AddInspect(app, context),  AddDoctor(app, context),
+      AddMeasure(app, context),  AddPlan(app, context),     AddCurve(app, context),
+      AddVerify(app, context),   AddCompare(app, context),  AddStats(app, context),
+      AddPack(app, context),     AddTokenize(app, context),
   };
   for (const Verb& verb : verbs) context.AddOptions(verb.app);
   app.footer(

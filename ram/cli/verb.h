@@ -79,5 +79,8 @@ Verb AddCurve(CLI::App& app, Context& context);
 Verb AddPack(CLI::App& app, Context& context);
 Verb AddVerify(CLI::App& app, Context& context);
 Verb AddDoctor(CLI::App& app, Context& context);
+Verb AddCompare(CLI::App& app, Context& context);
+Verb AddStats(CLI::App& app, Context& context);
+Verb AddTokenize(CLI::App& app, Context& context);
 
 }  // namespace ram::cli
