@@ -15,6 +15,7 @@
 // After foreach_target.h.
 #include "hwy/highway.h"
 #include "ram/runtime/simd_dispatch.h"
+#include "ram/runtime/transpose-inl.h"
 #include "ram/runtime/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -52,48 +53,6 @@ HWY_INLINE void Widen(const CacheView& cache, size_t index, size_t n, float* HWY
   for (; i < n; ++i) out[i] = FloatFromBf16(from[i]);
 }
 
-#if HWY_TARGET != HWY_SCALAR
-// Four consecutive elements of rows 0, 4, 8, ..., one block of 128 bits each.
-template <class D>
-HWY_INLINE hn::Vec<D> LoadEveryFourth(D d, const float* rows, size_t pitch) {
-  if constexpr (hn::MaxLanes(D()) <= 4) {
-    return hn::LoadU(d, rows);
-  } else {
-    const hn::Half<D> half;
-    return hn::Combine(d, LoadEveryFourth(half, rows + hn::MaxLanes(half) * pitch, pitch),
-                       LoadEveryFourth(half, rows, pitch));
-  }
-}
-#endif
-
-// out[i * kPanel + j] = rows[j * pitch + i], j < kN.
-HWY_INLINE void Transpose(const float* HWY_RESTRICT rows, size_t pitch, size_t dim,
-                          float* HWY_RESTRICT out) {
-  size_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
-  const F f;
-  const hn::Repartition<double, F> pairs;
-  for (; i + 4 <= dim; i += 4) {
-    const FV r0 = LoadEveryFourth(f, rows + i, pitch);
-    const FV r1 = LoadEveryFourth(f, rows + i + pitch, pitch);
-    const FV r2 = LoadEveryFourth(f, rows + i + 2 * pitch, pitch);
-    const FV r3 = LoadEveryFourth(f, rows + i + 3 * pitch, pitch);
-    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(f, r0, r1));
-    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(f, r2, r3));
-    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(f, r0, r1));
-    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(f, r2, r3));
-    float* to = out + i * kPanel;
-    hn::Store(hn::BitCast(f, hn::InterleaveLower(pairs, low01, low23)), f, to);
-    hn::Store(hn::BitCast(f, hn::InterleaveUpper(pairs, low01, low23)), f, to + kPanel);
-    hn::Store(hn::BitCast(f, hn::InterleaveLower(pairs, high01, high23)), f, to + 2 * kPanel);
-    hn::Store(hn::BitCast(f, hn::InterleaveUpper(pairs, high01, high23)), f, to + 3 * kPanel);
-  }
-#endif
-  for (; i < dim; ++i) {
-    for (size_t j = 0; j < kN; ++j) out[i * kPanel + j] = rows[j * pitch + i];
-  }
-}
-
 void PackKeys(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_RESTRICT out) {
   const size_t dim = tile.dim;
   // Rows are copied first: in a cache they often lie whole pages apart, all in one set of the
@@ -109,8 +68,8 @@ void PackKeys(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_RES
         Widen(tile.keys, token * tile.keys.pitch, dim, row);
       }
     }
-    Transpose(scratch, pitch, dim, out + first * dim);
-    Transpose(scratch + kN * pitch, pitch, dim, out + first * dim + kN);
+    Transpose(scratch, pitch, dim, out + first * dim, kPanel);
+    Transpose(scratch + kN * pitch, pitch, dim, out + first * dim + kN, kPanel);
   }
 }
 

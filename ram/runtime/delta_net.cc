@@ -1,0 +1,271 @@
+// Gated delta net (qwen3_next, qwen3_5): causal convolution, the delta rule with decay, gated norm.
+// Yang, Kautz, Hatamizadeh 2024, arXiv:2412.06464; ops_reference.h has the recurrence.
+//
+// Token after token, not in chunks: the state of a head is kept turned, [key_dim, value_dim], and
+// cut into slabs of value columns that stay in the first-level cache for 64 tokens. A token costs
+// three multiply-adds and a multiplication per element of the state, in one pass. The form in
+// chunks of C tokens needs the same three multiply-adds, and C / 2 * (2 * key_dim + 2 * value_dim)
+// more; without matrix units it gains nothing, and it would round otherwise. So a row's bits do not
+// depend on how a sequence is cut into calls: decode equals prefill.
+//
+// A task is a key head of one sequence, with the value heads that share it.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "ram/base/result.h"
+#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/delta_kernels.h"
+#include "ram/runtime/elementwise.h"
+#include "ram/runtime/isa.h"
+
+namespace ram {
+namespace {
+
+constexpr uint64_t kChunkTokens = 64;
+
+uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+float Softplus(float x) { return x > 30 ? x : std::log1p(std::exp(x)); }
+
+// One call of Run.
+class DeltaCall {
+ public:
+  DeltaCall(const DeltaKernels& kernels, const Elementwise& elementwise, const DeltaSpec& spec,
+            Rows qkv, Rows z, Rows b, Rows a, Rows out)
+      : kernels_(kernels),
+        elementwise_(elementwise),
+        spec_(spec),
+        qkv_(qkv),
+        z_(z),
+        b_(b),
+        a_(a),
+        out_(out),
+        group_(spec.value_heads / spec.key_heads),
+        value_pitch_(RoundUp(spec.value_dim, kernels.slab)) {
+    RAM_CHECK(spec.key_heads > 0 && spec.value_heads % spec.key_heads == 0 && spec.taps > 0);
+    RAM_CHECK(qkv.cols == spec.channels() && spec.conv.size() == spec.channels() * spec.taps);
+    RAM_CHECK(b.cols == spec.value_heads && a.cols == spec.value_heads);
+    const uint64_t values = spec.value_heads * spec.value_dim;
+    RAM_CHECK(z.cols == values && out.cols == values && spec.norm_weight.size() == spec.value_dim);
+    RAM_CHECK(spec.a_log.size() == spec.value_heads && spec.dt_bias.size() == spec.value_heads);
+  }
+
+  static constexpr uint64_t kAlign = 16;  // Floats.
+
+  // Floats of scratch that RunHead needs.
+  uint64_t ScratchFloats() const {
+    return 2 * RoundUp(kChunkTokens * spec_.key_dim, kAlign) +
+           2 * RoundUp(kChunkTokens * value_pitch_, kAlign) + 3 * kChunkTokens +
+           group_ * RoundUp(spec_.key_dim * value_pitch_, kAlign) +
+           RoundUp(spec_.taps * (2 * spec_.key_dim + group_ * spec_.value_dim), kAlign) +
+           2 * RoundUp(spec_.key_dim, kAlign);
+  }
+
+  // One key head and its value heads.
+  void RunHead(const DeltaInput& input, uint64_t key_head, float* memory) const {
+    Scratch s = Divide(memory);
+    SetWeights(key_head, s);
+    for (uint64_t i = 0; i < group_; ++i) MoveState(input, key_head * group_ + i, i, s, true);
+    for (uint64_t t = 0; t < input.segment.num_rows; t += kChunkTokens) {
+      const uint64_t tokens = std::min(kChunkTokens, input.segment.num_rows - t);
+      PrepareKeys(input, key_head, t, tokens, s);
+      for (uint64_t i = 0; i < group_; ++i) RunValues(input, key_head, i, t, tokens, s);
+    }
+    for (uint64_t i = 0; i < group_; ++i) MoveState(input, key_head * group_ + i, i, s, false);
+    KeepInputs(input, QueryChannel(key_head), spec_.key_dim);
+    KeepInputs(input, KeyChannel(key_head), spec_.key_dim);
+    KeepInputs(input, ValueChannel(key_head * group_), group_ * spec_.value_dim);
+  }
+
+ private:
+  struct Scratch {
+    float *q, *k;                // [kChunkTokens, key_dim]
+    float *v, *y;                // [kChunkTokens, value_pitch]
+    float *kq, *decay, *beta;    // [kChunkTokens]
+    float* state;                // [group, value_pitch / slab, key_dim, slab]
+    float* conv;                 // [taps, n] of q, of k, of each value head.
+    float *q_weight, *k_weight;  // [key_dim]: of the norms.
+    uint64_t state_size;         // Of one value head.
+  };
+
+  Scratch Divide(float* memory) const {
+    const auto take = [&memory](uint64_t floats) {
+      float* taken = memory;
+      memory += RoundUp(floats, kAlign);
+      return taken;
+    };
+    Scratch s = {};
+    s.q = take(kChunkTokens * spec_.key_dim);
+    s.k = take(kChunkTokens * spec_.key_dim);
+    s.v = take(kChunkTokens * value_pitch_);
+    s.y = take(kChunkTokens * value_pitch_);
+    s.kq = take(kChunkTokens);
+    s.decay = take(kChunkTokens);
+    s.beta = take(kChunkTokens);
+    s.state_size = RoundUp(spec_.key_dim * value_pitch_, kAlign);
+    s.state = take(group_ * s.state_size);
+    s.conv = take(spec_.taps * (2 * spec_.key_dim + group_ * spec_.value_dim));
+    s.q_weight = take(spec_.key_dim);
+    s.k_weight = take(spec_.key_dim);
+    return s;
+  }
+
+  uint64_t QueryChannel(uint64_t key_head) const { return key_head * spec_.key_dim; }
+  uint64_t KeyChannel(uint64_t key_head) const {
+    return (spec_.key_heads + key_head) * spec_.key_dim;
+  }
+  uint64_t ValueChannel(uint64_t value_head) const {
+    return 2 * spec_.key_heads * spec_.key_dim + value_head * spec_.value_dim;
+  }
+
+  // Convolution kernels with the channels side by side; the factors of the norms.
+  void SetWeights(uint64_t key_head, const Scratch& s) const {
+    float* to = s.conv;
+    const auto turn = [&](uint64_t channel, uint64_t n) {
+      for (uint64_t tap = 0; tap < spec_.taps; ++tap) {
+        for (uint64_t c = 0; c < n; ++c) *to++ = spec_.conv[(channel + c) * spec_.taps + tap];
+      }
+    };
+    turn(QueryChannel(key_head), spec_.key_dim);
+    turn(KeyChannel(key_head), spec_.key_dim);
+    for (uint64_t i = 0; i < group_; ++i) {
+      turn(ValueChannel(key_head * group_ + i), spec_.value_dim);
+    }
+    // x / sqrt(sum) = x / sqrt(mean) * n^-1/2; queries are divided by the root of n once more.
+    const double dim = static_cast<double>(spec_.key_dim);
+    std::fill_n(s.q_weight, spec_.key_dim, static_cast<float>(1 / dim));
+    std::fill_n(s.k_weight, spec_.key_dim, static_cast<float>(1 / std::sqrt(dim)));
+  }
+
+  // The input of the convolution `before` tokens before token t of a segment, from `channel` on.
+  const float* InputBefore(const DeltaInput& input, uint64_t t, uint64_t before,
+                           uint64_t channel) const {
+    if (before <= t) return qkv_.row(input.segment.first_row + t - before) + channel;
+    const uint64_t past = spec_.taps - 1;
+    return input.state.conv + (past + t - before) * spec_.channels() + channel;
+  }
+
+  void Convolve(const DeltaInput& input, uint64_t t, uint64_t channel, const float* weights,
+                uint64_t n, std::vector<const float*>& rows, float* out) const {
+    rows.resize(spec_.taps);
+    for (uint64_t tap = 0; tap < spec_.taps; ++tap) {
+      rows[tap] = InputBefore(input, t, spec_.taps - 1 - tap, channel);
+    }
+    kernels_.convolve(rows.data(), weights, spec_.taps, n, out);
+  }
+
+  // Queries and keys of a chunk: convolution and norm.
+  void PrepareKeys(const DeltaInput& input, uint64_t key_head, uint64_t t, uint64_t tokens,
+                   const Scratch& s) const {
+    const uint64_t dim = spec_.key_dim;
+    const float eps = spec_.l2_eps_is_mean ? spec_.l2_eps : spec_.l2_eps / static_cast<float>(dim);
+    std::vector<const float*> rows;
+    for (uint64_t i = 0; i < tokens; ++i) {
+      float* q = s.q + i * dim;
+      float* k = s.k + i * dim;
+      Convolve(input, t + i, QueryChannel(key_head), s.conv, dim, rows, q);
+      Convolve(input, t + i, KeyChannel(key_head), s.conv + spec_.taps * dim, dim, rows, k);
+      elementwise_.RmsNorm(q, s.q_weight, dim, eps, q);
+      elementwise_.RmsNorm(k, s.k_weight, dim, eps, k);
+      s.kq[i] = kernels_.dot(k, q, dim);
+    }
+  }
+
+  // Value head `i` of the group: convolution, gates, recurrence, gated norm.
+  void RunValues(const DeltaInput& input, uint64_t key_head, uint64_t i, uint64_t t,
+                 uint64_t tokens, const Scratch& s) const {
+    const uint64_t head = key_head * group_ + i;
+    const uint64_t dim = spec_.value_dim;
+    const float* weights = s.conv + spec_.taps * (2 * spec_.key_dim + i * dim);
+    const float rate = std::exp(spec_.a_log[head]);
+    std::vector<const float*> rows;
+    for (uint64_t j = 0; j < tokens; ++j) {
+      float* v = s.v + j * value_pitch_;
+      Convolve(input, t + j, ValueChannel(head), weights, dim, rows, v);
+      std::fill(v + dim, v + value_pitch_, 0.0f);
+      const uint64_t row = input.segment.first_row + t + j;
+      s.decay[j] = std::exp(-rate * Softplus(a_.row(row)[head] + spec_.dt_bias[head]));
+      s.beta[j] = 1 / (1 + std::exp(-b_.row(row)[head]));
+    }
+    DeltaSlab slab = {.tokens = tokens, .key_dim = spec_.key_dim, .value_pitch = value_pitch_};
+    slab.q = s.q;
+    slab.k = s.k;
+    slab.kq = s.kq;
+    slab.decay = s.decay;
+    slab.beta = s.beta;
+    for (uint64_t c = 0; c < value_pitch_; c += kernels_.slab) {
+      slab.v = s.v + c;
+      slab.out = s.y + c;
+      slab.state = s.state + i * s.state_size + c * spec_.key_dim;
+      kernels_.recur(slab);
+    }
+    for (uint64_t j = 0; j < tokens; ++j) {
+      const uint64_t row = input.segment.first_row + t + j;
+      float* y = s.y + j * value_pitch_;
+      elementwise_.RmsNorm(y, spec_.norm_weight.data(), dim, spec_.norm_eps, y);
+      elementwise_.Glu(z_.row(row) + head * dim, y, dim, {}, out_.row(row) + head * dim);
+    }
+  }
+
+  // The state of a value head to slabs, or back.
+  void MoveState(const DeltaInput& input, uint64_t head, uint64_t i, const Scratch& s,
+                 bool load) const {
+    for (uint64_t c = 0; c < value_pitch_; c += kernels_.slab) {
+      const uint64_t num = std::min(kernels_.slab, spec_.value_dim - c);
+      float* state = input.state.state + (head * spec_.value_dim + c) * spec_.key_dim;
+      float* slab = s.state + i * s.state_size + c * spec_.key_dim;
+      if (load) {
+        kernels_.load_state(state, num, spec_.key_dim, slab);
+      } else {
+        kernels_.store_state(slab, num, spec_.key_dim, state);
+      }
+    }
+  }
+
+  // The last inputs of n channels become the state of the convolution.
+  void KeepInputs(const DeltaInput& input, uint64_t channel, uint64_t n) const {
+    const uint64_t past = spec_.taps - 1;
+    for (uint64_t i = 0; i < past; ++i) {  // Upwards: a row is read before it is replaced.
+      const float* from = InputBefore(input, input.segment.num_rows, past - i, channel);
+      std::memmove(input.state.conv + i * spec_.channels() + channel, from, n * sizeof(float));
+    }
+  }
+
+  const DeltaKernels& kernels_;
+  const Elementwise& elementwise_;
+  const DeltaSpec& spec_;
+  Rows qkv_, z_, b_, a_, out_;
+  uint64_t group_;
+  uint64_t value_pitch_;
+};
+
+class VectorDeltaNet final : public DeltaNet {
+ public:
+  explicit VectorDeltaNet(const std::string& isa)
+      : kernels_(DeltaKernelsOf(SimdLevelOf(isa))), elementwise_(MakeElementwise(isa)) {}
+
+  void Run(Rows qkv, Rows z, Rows b, Rows a, std::span<const DeltaInput> inputs,
+           const DeltaSpec& spec, Rows out, ThreadPool& pool) const override {
+    const DeltaCall call(kernels_, *elementwise_, spec, qkv, z, b, a, out);
+    std::vector<AlignedBytes> scratch(pool.num_threads());
+    pool.ParallelFor(inputs.size() * spec.key_heads, [&](size_t task, size_t thread) {
+      scratch[thread].Reserve(call.ScratchFloats() * sizeof(float));
+      call.RunHead(inputs[task / spec.key_heads], task % spec.key_heads, scratch[thread].floats());
+    });
+  }
+
+ private:
+  const DeltaKernels& kernels_;
+  std::unique_ptr<Elementwise> elementwise_;
+};
+
+}  // namespace
+
+std::unique_ptr<DeltaNet> MakeDeltaNet(const std::string& isa) {
+  return std::make_unique<VectorDeltaNet>(isa);
+}
+
+}  // namespace ram
