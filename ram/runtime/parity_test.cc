@@ -1,0 +1,252 @@
+// The forward pass of every family against golden logits that transformers computed
+// (tests/data/families, tests/data/family_options), on every engine that this machine has.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ram/base/file.h"
+#include "ram/checkpoint/safetensors.h"
+#include "ram/family/fixtures.h"
+#include "ram/family/graph.h"
+#include "ram/runtime/forward.h"
+
+namespace ram {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kLastPositions = 8;
+
+// ---- What is run ----
+
+struct Case {
+  std::string folder;  // Below tests/data.
+  std::string engine;  // "reference", or an instruction set.
+};
+
+void PrintTo(const Case& test_case, std::ostream* out) {
+  *out << test_case.folder << " on " << test_case.engine;
+}
+
+std::vector<std::string> Engines() { return {"reference"}; }
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  for (const std::string_view group : {"families", "family_options"}) {
+    const fs::path root = fs::path(RAM_TEST_DATA_DIR) / group;
+    std::vector<std::string> names;
+    if (!fs::exists(root)) continue;
+    for (const fs::directory_entry& entry : fs::directory_iterator(root)) {
+      if (fs::exists(entry.path() / "golden.safetensors"))
+        names.push_back(entry.path().filename().string());
+    }
+    std::ranges::sort(names);
+    for (const std::string& engine : Engines()) {
+      for (const std::string& name : names)
+        cases.push_back({std::string(group) + "/" + name, engine});
+    }
+  }
+  return cases;
+}
+
+std::string CaseName(const ::testing::TestParamInfo<Case>& info) {
+  std::string name = info.param.folder + "_" + info.param.engine;
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  }
+  return name;
+}
+
+// ---- Golden data ----
+
+struct Golden {
+  std::map<std::string, std::vector<float>> floats;
+  std::map<std::string, std::vector<int32_t>> ints;
+
+  std::string variant() const {  // "" or what mlx-lm differs in.
+    for (const auto& [name, values] : floats) {
+      const size_t dot = name.find(".logits.");
+      if (dot != std::string::npos) return name.substr(0, dot);
+    }
+    return "";
+  }
+};
+
+Golden ReadGolden(const fs::path& path) {
+  const File file = Must(File::OpenForReading(path));
+  const SafetensorsHeader header = Must(ReadSafetensorsHeader(file));
+  Golden golden;
+  for (const TensorInfo& info : header.tensors) {
+    std::vector<uint8_t> bytes(info.num_bytes);
+    Must(file.ReadAt(info.offset, bytes));
+    const size_t count = bytes.size() / 4;
+    if (info.dtype == Dtype::kF32) {
+      std::memcpy((golden.floats[info.name] = std::vector<float>(count)).data(), bytes.data(),
+                  bytes.size());
+    } else {
+      std::memcpy((golden.ints[info.name] = std::vector<int32_t>(count)).data(), bytes.data(),
+                  bytes.size());
+    }
+  }
+  return golden;
+}
+
+// ---- Running ----
+
+struct Model {
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<WeightSource> source;
+  std::unique_ptr<ResidentModel> resident;
+};
+
+Model LoadModel(const fs::path& folder, Numerics numerics, ThreadPool& pool) {
+  Model model;
+  model.checkpoint = std::make_unique<Checkpoint>(Must(Checkpoint::Open(folder)));
+  model.source = Must(WeightSource::Open(*model.checkpoint, numerics));
+  Graph graph = Must(BuildGraph(model.checkpoint->config(), numerics));
+  model.resident = std::make_unique<ResidentModel>(
+      Must(ResidentModel::Load(std::move(graph), *model.source, &pool)));
+  return model;
+}
+
+std::unique_ptr<Engine> MakeEngine(const std::string& name, ThreadPool& pool) {
+  RAM_CHECK(name == "reference");
+  return MakeReferenceEngine(&pool);
+}
+
+struct Outputs {
+  std::vector<HeadResult> heads;  // Of every position.
+  std::vector<float> logits;      // Of all positions [ids, vocabulary].
+};
+
+// All outputs for one sequence; tokens come in calls of `chunk` (0: all in one call, without
+// state).
+Outputs RunSequence(Engine& engine, const ResidentModel& model, const std::vector<int32_t>& ids,
+                    size_t chunk, Dtype state_dtype = Dtype::kF32) {
+  const uint64_t hidden = model.graph().hidden;
+  const uint64_t vocabulary = model.graph().vocabulary;
+  Scratch scratch(engine);
+  const auto rows = engine.Allocate(ids.size(), hidden);
+  if (chunk == 0) {
+    model.Run(engine, ids, {}, {}, scratch, rows->rows());
+  } else {
+    SequenceState state = MakeSequenceState(model.graph(), state_dtype);
+    SequenceState* const states = &state;
+    for (size_t first = 0; first < ids.size(); first += chunk) {
+      const size_t num = std::min(chunk, ids.size() - first);
+      const Segment segment = {0, num, first};
+      model.Run(engine, std::span(ids).subspan(first, num), {&segment, 1}, {&states, 1}, scratch,
+                rows->rows().slice(first, num));
+    }
+  }
+  Outputs outputs;
+  std::vector<int32_t> targets(ids.begin() + 1, ids.end());
+  targets.push_back(-1);
+  outputs.heads.resize(ids.size());
+  engine.Head(rows->rows(), model.ends().head(), model.ends().logit_softcap(), targets,
+              outputs.heads);
+  const auto logits = engine.Allocate(ids.size(), vocabulary);
+  engine.Logits(rows->rows(), model.ends().head(), model.ends().logit_softcap(), logits->rows());
+  for (size_t r = 0; r < ids.size(); ++r) {
+    const float* row = logits->rows().row(r);
+    outputs.logits.insert(outputs.logits.end(), row, row + vocabulary);
+  }
+  return outputs;
+}
+
+float LargestDifference(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  float largest = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    if (!(std::abs(a[i] - b[i]) <= largest)) largest = std::abs(a[i] - b[i]);
+  }
+  return largest;
+}
+
+std::span<const float> Last(const Outputs& outputs) {
+  const size_t vocabulary = outputs.logits.size() / outputs.heads.size();
+  return std::span(outputs.logits).last(kLastPositions * vocabulary);
+}
+
+std::vector<float> Nlls(const Outputs& outputs) {
+  std::vector<float> nlls;
+  for (size_t i = 0; i + 1 < outputs.heads.size(); ++i) nlls.push_back(outputs.heads[i].nll);
+  return nlls;
+}
+
+class ParityTest : public ::testing::TestWithParam<Case> {
+ protected:
+  fs::path folder() const { return fs::path(RAM_TEST_DATA_DIR) / GetParam().folder; }
+
+  // Rounding of transformers' own f32 run is 1.5e-4 in families with delta nets, else 4e-5.
+  static float Tolerance(const Graph& graph) {
+    const bool has_delta = std::ranges::any_of(graph.layers, [](const LayerGraph& layer) {
+      return std::holds_alternative<DeltaGraph>(layer.mixer);
+    });
+    return has_delta ? 5e-4F : 2e-4F;
+  }
+
+  ThreadPool pool_{2};
+};
+
+TEST_P(ParityTest, EqualsTransformers) {
+  const Golden golden = ReadGolden(folder() / "golden.safetensors");
+  const Model model = LoadModel(folder(), Numerics::kHf, pool_);
+  const auto engine = MakeEngine(GetParam().engine, pool_);
+  const float tolerance = Tolerance(model.resident->graph());
+  for (const std::string s : {".0", ".1"}) {
+    if (!golden.ints.contains("ids" + s)) continue;
+    const Outputs outputs = RunSequence(*engine, *model.resident, golden.ints.at("ids" + s), 0);
+    EXPECT_LE(LargestDifference(Last(outputs), golden.floats.at("logits" + s)), tolerance) << s;
+    EXPECT_LE(LargestDifference(Nlls(outputs), golden.floats.at("nll" + s)), tolerance) << s;
+    for (size_t i = 0; i < outputs.heads.size(); ++i) {
+      EXPECT_EQ(static_cast<int32_t>(outputs.heads[i].argmax), golden.ints.at("argmax" + s)[i])
+          << s << " position " << i;
+    }
+  }
+}
+
+TEST_P(ParityTest, EqualsMlxWithItsNumerics) {
+  const Golden golden = ReadGolden(folder() / "golden.safetensors");
+  if (golden.floats.contains("hf_only")) GTEST_SKIP() << "mlx-lm has no such option";
+  const Model model = LoadModel(folder(), Numerics::kMlx, pool_);
+  const auto engine = MakeEngine(GetParam().engine, pool_);
+  const std::string variant = golden.variant();
+  const std::string prefix = variant.empty() ? "" : variant + ".";
+  for (const std::string s : {".0", ".1"}) {
+    if (!golden.ints.contains("ids" + s)) continue;
+    const Outputs outputs = RunSequence(*engine, *model.resident, golden.ints.at("ids" + s), 0);
+    EXPECT_LE(LargestDifference(Last(outputs), golden.floats.at(prefix + "logits" + s)),
+              Tolerance(model.resident->graph()))
+        << variant << s;
+  }
+}
+
+// Token by token, and in pieces that windows, chunks and convolutions cross.
+TEST_P(ParityTest, DecodingEqualsOneCall) {
+  const Golden golden = ReadGolden(folder() / "golden.safetensors");
+  const Model model = LoadModel(folder(), Numerics::kHf, pool_);
+  const auto engine = MakeEngine(GetParam().engine, pool_);
+  const std::vector<int32_t>& ids =
+      golden.ints.at(golden.ints.contains("ids.1") ? "ids.1" : "ids.0");
+  const Outputs whole = RunSequence(*engine, *model.resident, ids, 0);
+  for (const size_t chunk : {size_t{1}, size_t{7}, ids.size()}) {
+    const Outputs parts = RunSequence(*engine, *model.resident, ids, chunk);
+    EXPECT_LE(LargestDifference(whole.logits, parts.logits), 1e-5F) << chunk;
+    EXPECT_LE(LargestDifference(Nlls(whole), Nlls(parts)), 1e-5F) << chunk;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ParityTest, ::testing::ValuesIn(Cases()), CaseName);
+
+}  // namespace
+}  // namespace ram
