@@ -24,6 +24,13 @@ namespace {
 
 using Shape = std::vector<uint64_t>;
 
+constexpr std::string_view kWeightSuffix = ".weight";
+
+// The path of the module with this weight.
+std::string_view ModuleOf(std::string_view name) {
+  return name.substr(0, name.size() - kWeightSuffix.size());
+}
+
 constexpr uint64_t kFp8Block = 128;
 constexpr uint64_t kMxfp4Group = 32;
 
@@ -195,6 +202,12 @@ class Binder {
     return Done{};
   }
 
+  // Whether GPTQ or AWQ store this weight.
+  bool IsInMajor(std::string_view name) const {
+    return runs_ && name.ends_with(kWeightSuffix) &&
+           checkpoint_.Find(fmt::format("{}.qweight", ModuleOf(name))) != nullptr;
+  }
+
   // The root and the head are the first of the family's that exist.
   Status FindNames() {
     names_ = PublishedNames(shape_);
@@ -204,7 +217,7 @@ class Binder {
     if (root == family_.source_roots.end()) return Missing(names_.root + "embed_tokens.weight");
     names_.root = *root;
     const auto head = std::ranges::find_if(family_.source_heads, [&](std::string_view candidate) {
-      return checkpoint_.Find(candidate) != nullptr;
+      return checkpoint_.Find(candidate) != nullptr || IsInMajor(candidate);
     });
     const bool has_head = head != family_.source_heads.end();
     if (has_head) names_.head = *head;
@@ -326,12 +339,10 @@ class Binder {
   Result<bool> BindPacked(CatalogTensor& tensor, const std::string& name, const Shape& shape,
                           size_t first, size_t count) {
     if (packed_.method == PackedConfig::Method::kNone || !IsQuantizable(tensor.kind)) return false;
-    constexpr std::string_view kWeight = ".weight";
-    if (!name.ends_with(kWeight)) return false;
-    RAM_ASSIGN_OR_RETURN(
-        const std::optional<PackedModule> packed,
-        FindPackedModule(checkpoint_, packed_, name.substr(0, name.size() - kWeight.size()),
-                         tensor.module(), shape));
+    if (!name.ends_with(kWeightSuffix)) return false;
+    RAM_ASSIGN_OR_RETURN(const std::optional<PackedModule> packed,
+                         FindPackedModule(checkpoint_, packed_, std::string(ModuleOf(name)),
+                                          tensor.module(), shape));
     if (!packed) return false;
     uint64_t bytes = 0;
     for (const TensorInfo* info : packed->parts) {
@@ -400,8 +411,22 @@ class Binder {
     const uint64_t rows =
         shape_.dim(Dim::kHeads) * (shape_.dim(Dim::kNope) + shape_.dim(Dim::kMlaV));
     const std::string name = layer + "self_attn.kv_b_proj.weight";
-    RAM_ASSIGN_OR_RETURN(const TensorInfo* info, Take(name, {{rows, shape_.dim(Dim::kKvRank)}}));
+    const Shape shape = {rows, shape_.dim(Dim::kKvRank)};
     slot.tensor.views = KvBViews(slot, shape_, name);
+    if (packed_.method == PackedConfig::Method::kMlx) {
+      if (const TensorInfo* scales = checkpoint_.Find(layer + "self_attn.kv_b_proj.scales")) {
+        return Error{
+            ErrorCode::kUnsupported,
+            fmt::format("{}: tensor {} belongs to a kv_b_proj that was quantized whole, by "
+                        "an old mlx-lm; convert the model again",
+                        FileOf(*scales), scales->name)};
+      }
+    } else {
+      RAM_ASSIGN_OR_RETURN(const bool is_packed,
+                           BindPacked(slot.tensor, name, shape, 0, slot.tensor.views.size()));
+      if (is_packed) return Done{};
+    }
+    RAM_ASSIGN_OR_RETURN(const TensorInfo* info, Take(name, {shape}));
     for (size_t i = 0; i < slot.tensor.views.size(); ++i) {
       RAM_RETURN_IF_ERROR(AddSource(slot.tensor, *info, slot.tensor.rows * slot.tensor.cols));
     }
@@ -561,11 +586,26 @@ class Binder {
     return std::nullopt;
   }
 
+  // Early GPTQ writers gave every layer a bias, of zeros where the model has none.
+  Result<bool> IsZeroBias(const TensorInfo& info) const {
+    constexpr std::string_view kBias = ".bias";
+    if (!info.name.ends_with(kBias)) return false;
+    const std::string_view module(info.name.data(), info.name.size() - kBias.size());
+    if (!IsInMajor(fmt::format("{}.weight", module))) return false;
+    std::vector<uint8_t> bytes(info.num_bytes);
+    RAM_RETURN_IF_ERROR(checkpoint_.Read(info, 0, bytes));
+    return std::ranges::all_of(bytes, [](uint8_t byte) { return byte == 0; });
+  }
+
   Status ListDropped(Catalog& catalog) const {
     const std::vector<TensorInfo>& tensors = checkpoint_.tensors();
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (used_[i]) continue;
       std::optional<std::string> reason = DropReason(tensors[i]);
+      if (!reason) {
+        RAM_ASSIGN_OR_RETURN(const bool is_zero, IsZeroBias(tensors[i]));
+        if (is_zero) reason = "bias of zeros";
+      }
       if (!reason) {
         return Error{ErrorCode::kCorrupt,
                      fmt::format("{}: tensor {} {} belongs to no part of a {} with {} layers",

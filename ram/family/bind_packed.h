@@ -24,10 +24,10 @@ struct PackedConfig {
   Method method = Method::kNone;
   Json quantization = Json::object();  // kMlx: "quantization".
   // kGptq, kAwq:
+  Encoding encoding = Encoding::kAwq;
   int bits = 0;
-  uint64_t group_size = 0;      // 0: one group for a whole column.
-  bool zeros_less_one = false;  // kGptq: its first checkpoint format.
-  bool per_module = false;      // Modules may have other bits and groups than these.
+  int group_size = 0;       // 0: all of a row is one group.
+  bool per_module = false;  // Modules may have other bits and groups than these.
 };
 
 // kUnsupported names a method, mode or layout that is not read.

@@ -79,15 +79,17 @@ struct SourceView {
   uint64_t col_stride = 1;
 };
 
-// Source encodings (docs/checkpoints.md). The last three occur only in catalogs for running.
+// Source encodings (docs/checkpoints.md). From kAffine on only in catalogs for running.
 enum class Encoding : uint8_t {
   kPlain,     // BF16, F16, F32.
   kFp8Block,  // F8_E4M3 with a scale per 128 x 128 block (`scale_source`).
   kMxfp4,     // E2M1 codes with E8M0 scales per 32 (`scale_source`).
   kAffine,    // MLX: a bit stream of codes, scales (`scale_source`) and biases beside them.
-  kGptq,      // In-major codes, scales, zeros, groups of columns; a zero is stored less 1.
-  kGptqV2,    // The same with zeros as they are.
-  kAwq,       // In-major codes in the order of its GEMM kernel, scales, zeros.
+  // The rest are weights (code - zero) * scale, column by column of the matrix:
+  kGptqLessOne,    // GPTQ; a zero is stored less 1.
+  kGptq,           // GPTQ; zeros are stored as they are.
+  kGptqSymmetric,  // GPTQ; all zeros are half of the range, whichever way they are stored.
+  kAwq,            // AWQ; codes in the order of its GEMM kernel.
 };
 
 struct CatalogTensor {
@@ -109,8 +111,9 @@ struct CatalogTensor {
   // Known after binding:
   Encoding encoding = Encoding::kPlain;
   std::vector<std::string> scale_sources;  // One per view, for encodings with scales.
-  Choice packed;  // Bits and group size of kMxfp4, kAffine, kGptq and kAwq; a group of GPTQ or AWQ
-                  // may have any size.
+  // Bits and group size where weights are packed. A group of GPTQ or AWQ may have any size; 0: all
+  // of a row is one.
+  Choice packed;
   // Storage type of unquantized weights, and of scales and biases: the config's torch_dtype, F32
   // becomes BF16; kF32 for kVector32.
   Dtype dtype = Dtype::kBF16;

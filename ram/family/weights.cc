@@ -9,6 +9,7 @@
 #include <string>
 
 #include "ram/base/half.h"
+#include "ram/family/in_major_rows.h"
 
 namespace ram {
 namespace {
@@ -412,6 +413,9 @@ Status ReadRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_
   if (num_rows == 0) return Done{};
   if (tensor.encoding == Encoding::kMxfp4) {
     return ReadMxfp4(checkpoint, tensor, view, first_row, num_rows, out);
+  }
+  if (IsInMajor(tensor.encoding)) {
+    return ReadInMajorRows(checkpoint, tensor, view, first_row, num_rows, out);
   }
   const SourceView& source = tensor.views[view];
   RAM_ASSIGN_OR_RETURN(const TensorInfo* info, FindSource(checkpoint, source.source, tensor));

@@ -18,6 +18,7 @@ namespace ram {
 // `out` [num_rows * cols * element size]. Consecutive rows that need no conversion are one read
 // straight into `out`; rows whose columns lie far apart in the source (llama4) are read by columns,
 // the faster the more rows at once. Scratch memory: at most a few MiB beyond `out`.
+// GPTQ and AWQ decode to F32; the more rows at once, the larger their reads.
 // Thread-safe; keeps no state. kNotFound for an unbound tensor; kCorrupt or kIo from the file.
 Status ReadRows(const Checkpoint& checkpoint, const CatalogTensor& tensor, size_t view,
                 uint64_t first_row, uint64_t num_rows, std::span<uint8_t> out);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "ram/family/in_major_rows.h"
 #include "ram/family/weights.h"
 #include "ram/runtime/finite.h"
 
@@ -88,6 +89,13 @@ LayerPlan PlanLayer(const Catalog& catalog, int layer) {
   return plan;
 }
 
+// Rows that one task reads.
+uint64_t RowsAtOnce(const CatalogTensor& tensor, const Matrix& matrix) {
+  constexpr uint64_t kInMajorRows = 512;  // Their reads are as many words long.
+  const uint64_t rows = std::max<uint64_t>(1, kChunkBytes / matrix.row_bytes());
+  return IsInMajor(tensor.encoding) ? std::max(rows, kInMajorRows) : rows;
+}
+
 // "3, 5" or, in a stack, "2, 3, 5".
 std::string IndexText(const CatalogTensor& tensor, size_t view, uint64_t row, uint64_t col) {
   return tensor.views.size() == 1 && tensor.kind != TensorKind::kSwitch &&
@@ -155,8 +163,9 @@ std::string DescribeForms(const Catalog& catalog) {
       case Encoding::kAffine:
         methods["affine"][form] += weights;
         break;
+      case Encoding::kGptqLessOne:
       case Encoding::kGptq:
-      case Encoding::kGptqV2:
+      case Encoding::kGptqSymmetric:
         methods["gptq"][form] += weights;
         break;
       case Encoding::kAwq:
@@ -229,7 +238,7 @@ class WeightLoader final : public WeightSource {
       if (matrix.form == Matrix::Form::kAffine) {
         matrix.biases = loaded.memory_.data() + place.biases;
       }
-      const uint64_t step = std::max<uint64_t>(1, kChunkBytes / matrix.row_bytes());
+      const uint64_t step = RowsAtOnce(catalog_.tensors[place.tensor], matrix);
       for (size_t view = 0; view < matrix.count; ++view) {
         for (uint64_t row = 0; row < matrix.rows; row += step) {
           tasks.push_back({.tensor = place.tensor,
