@@ -107,13 +107,13 @@ class VectorMathTest : public testing::TestWithParam<std::string> {
 
 TEST_P(VectorMathTest, ExpIsAccurate) {
   const auto exp = [](double x) { return std::exp(x); };
-  EXPECT_LT(LargestError(kExp, -86.9f, 88.72f, exp), 1.3e-7);
-  EXPECT_LT(LargestError(kExp, -1, 1, exp), 1.3e-7);
+  EXPECT_LT(LargestError(kExp, -87.6f, 88.3f, exp), 1.2e-7);
+  EXPECT_LT(LargestError(kExp, -1, 1, exp), 1.2e-7);
 }
 
 TEST_P(VectorMathTest, ExpAtItsEnds) {
   const std::vector<float> y =
-      Evaluate(kExp, {-kInfinity, -1e30f, -88, 0, 88.72f, 88.73f, 1e30f, kInfinity, NAN});
+      Evaluate(kExp, {-kInfinity, -1e30f, -88, 0, 88.3f, 88.5f, 1e30f, kInfinity, NAN});
   EXPECT_EQ(y[0], 0);
   EXPECT_EQ(y[1], 0);
   EXPECT_EQ(y[2], 0);
