@@ -1,0 +1,276 @@
+// Products of f32 multiply-adds against f64, for every form of weights at every level of
+// instruction sets; what they must not depend on; the decoders in front of them.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ram/base/thread_pool.h"
+#include "ram/runtime/isa.h"
+#include "ram/runtime/products.h"
+#include "ram/runtime/test_matrix.h"
+#include "ram/runtime/tile_decode.h"
+
+namespace ram {
+namespace {
+
+std::vector<float> Decode(const Matrix& matrix) {
+  std::vector<float> weights(matrix.rows * matrix.cols);
+  DecodeRows(matrix, 0, matrix.rows, weights.data());
+  return weights;
+}
+
+// Relative root mean square error of out against f64.
+double ErrorOf(Rows x, const Matrix& matrix, std::span<const float> bias, Rows out) {
+  const std::vector<float> weights = Decode(matrix);
+  double error = 0;
+  double power = 0;
+  for (uint64_t r = 0; r < out.rows; ++r) {
+    for (uint64_t c = 0; c < out.cols; ++c) {
+      double sum = bias.empty() ? 0.0 : double{bias[c]};
+      for (uint64_t k = 0; k < x.cols; ++k) {
+        sum += double{x.row(r)[k]} * double{weights[c * x.cols + k]};
+      }
+      const double difference = double{out.row(r)[c]} - sum;
+      error += difference * difference;
+      power += sum * sum;
+    }
+  }
+  return std::sqrt(error / power);
+}
+
+class ProductsFmaTest : public testing::TestWithParam<std::string> {
+ protected:
+  void Multiply(Rows x, const Matrix& matrix, std::span<const float> bias, Rows out) {
+    ProductGroup group = {.x = x, .products = {}};
+    group.products.push_back({.matrix = matrix, .bias = bias, .out = out});
+    products_->Multiply({&group, 1}, pool_);
+  }
+
+  ThreadPool pool_{3};
+  std::unique_ptr<Products> products_ = MakeFmaProducts(GetParam(), Precision::kF32);
+};
+
+TEST_P(ProductsFmaTest, IsNamedAfterItsInstructions) { EXPECT_EQ(products_->name(), GetParam()); }
+
+// Rows beside the tiles, columns beside the strips, steps and blocks of k that are not whole; few
+// and many rows.
+TEST_P(ProductsFmaTest, EveryFormIsAsExactAsF32) {
+  for (const Matrix& form : AllForms()) {
+    const bool dense = form.form == Matrix::Form::kDense;
+    for (const uint64_t cols : {dense ? 301 : 128, dense ? 6 : 384}) {
+      const TestMatrix matrix = RandomMatrix(form, 1, 39, cols);
+      std::vector<float> bias(matrix.shape.rows);
+      for (size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i % 7) - 3;
+      for (const uint64_t rows : {1, 2, 3, 4, 5, 31}) {
+        SCOPED_TRACE(matrix.name + " " + std::to_string(rows) + " rows of " + std::to_string(cols));
+        TestRows x = TestRows::Random(rows, cols);
+        TestRows out(rows, matrix.shape.rows);
+        Multiply(x.view(), matrix.view(), bias, out.view());
+        EXPECT_LE(ErrorOf(x.view(), matrix.view(), bias, out.view()), 5e-7);
+        EXPECT_TRUE(out.BetweenIsUntouched());
+        Multiply(x.view(), matrix.view(), {}, out.view());
+        EXPECT_LE(ErrorOf(x.view(), matrix.view(), {}, out.view()), 5e-7);
+      }
+    }
+  }
+}
+
+// Many rows measured 3e-7 everywhere; few rows, whose sums are longer where vectors are short, up
+// to 1.1e-6 and 2.1e-6 (SSE4).
+TEST_P(ProductsFmaTest, LongSumsStayExact) {
+  for (const auto& [cols, limit] : {std::pair<uint64_t, double>{4096, 1.2e-6}, {14336, 2.5e-6}}) {
+    for (const Matrix& form :
+         {Matrix{.dtype = Dtype::kF32}, Matrix{.dtype = Dtype::kBF16},
+          Matrix{.form = Matrix::Form::kAffine, .dtype = Dtype::kBF16, .bits = 4, .group_size = 64},
+          Matrix{
+              .form = Matrix::Form::kAffine, .dtype = Dtype::kBF16, .bits = 8, .group_size = 128},
+          Matrix{.form = Matrix::Form::kMxfp4}}) {
+      const TestMatrix matrix = RandomMatrix(form, 1, 24, cols);
+      for (const uint64_t rows : {2, 9}) {
+        SCOPED_TRACE(matrix.name + " " + std::to_string(rows));
+        TestRows x = TestRows::Random(rows, cols);
+        TestRows out(rows, 24);
+        Multiply(x.view(), matrix.view(), {}, out.view());
+        EXPECT_LE(ErrorOf(x.view(), matrix.view(), {}, out.view()), limit);
+      }
+    }
+  }
+}
+
+// Rows of the identity pick single weights: the decoder of panels is exact. (With f32 scales,
+// code * scale + bias may be rounded once where DecodeRows rounds twice.)
+TEST_P(ProductsFmaTest, PanelsHoldTheWeightsThatTheModelMeans) {
+  for (const Matrix& form : AllForms()) {
+    if (form.form == Matrix::Form::kAffine && form.dtype == Dtype::kF32) continue;
+    const TestMatrix matrix = RandomMatrix(form, 1, 19, 384);
+    SCOPED_TRACE(matrix.name);
+    TestRows x(384, 384, 0);
+    for (uint64_t k = 0; k < 384; ++k) {
+      for (uint64_t c = 0; c < 384; ++c) x.view().row(k)[c] = c == k ? 1.0F : 0.0F;
+    }
+    TestRows out(384, 19);
+    Multiply(x.view(), matrix.view(), {}, out.view());
+    const std::vector<float> weights = Decode(matrix.view());
+    size_t different = 0;
+    for (uint64_t k = 0; k < 384; ++k) {
+      for (uint64_t c = 0; c < 19; ++c) different += out.view().row(k)[c] != weights[c * 384 + k];
+    }
+    EXPECT_EQ(different, 0U);
+  }
+}
+
+// A row has the same bits alone and in a batch, at any place of it. Few rows (up to 4) and many are
+// two kernels.
+TEST_P(ProductsFmaTest, RowsDoNotDependOnEachOther) {
+  for (const Matrix& form : AllForms()) {
+    if (form.form == Matrix::Form::kAffine && form.group_size != 64) continue;
+    const TestMatrix matrix = RandomMatrix(form, 1, 45, 320);
+    SCOPED_TRACE(matrix.name);
+    TestRows x = TestRows::Random(37, 320);
+    TestRows all(37, 45);
+    Multiply(x.view(), matrix.view(), {}, all.view());
+    for (const uint64_t first : {0, 3, 17}) {
+      for (const uint64_t rows : {5, 6, 20}) {
+        TestRows part(rows, 45);
+        Multiply(x.view().slice(first, rows), matrix.view(), {}, part.view());
+        for (uint64_t r = 0; r < rows; ++r) {
+          EXPECT_EQ(std::memcmp(part.view().row(r), all.view().row(first + r), 45 * 4), 0);
+        }
+      }
+    }
+    TestRows few(4, 45);
+    Multiply(x.view().slice(0, 4), matrix.view(), {}, few.view());
+    for (uint64_t r = 0; r < 4; ++r) {
+      for (uint64_t rows = 1; r + rows <= 4; ++rows) {
+        TestRows part(rows, 45);
+        Multiply(x.view().slice(r, rows), matrix.view(), {}, part.view());
+        EXPECT_EQ(std::memcmp(part.view().row(0), few.view().row(r), 45 * 4), 0);
+      }
+    }
+  }
+}
+
+// Any number of threads cuts the work otherwise, with the same result.
+TEST_P(ProductsFmaTest, ThreadsDoNotMatter) {
+  const TestMatrix matrix = RandomMatrix(
+      {.form = Matrix::Form::kAffine, .dtype = Dtype::kBF16, .bits = 4, .group_size = 64}, 1, 700,
+      320);
+  for (const uint64_t rows : {3, 530}) {
+    TestRows x = TestRows::Random(rows, 320);
+    TestRows expected(rows, 700);
+    Multiply(x.view(), matrix.view(), {}, expected.view());
+    for (const size_t threads : {1, 2, 16}) {
+      ThreadPool pool(threads);
+      TestRows out(rows, 700);
+      ProductGroup group = {.x = x.view(), .products = {}};
+      group.products.push_back({.matrix = matrix.view(), .out = out.view()});
+      products_->Multiply({&group, 1}, pool);
+      EXPECT_TRUE(out == expected) << threads << " threads";
+    }
+  }
+}
+
+TEST_P(ProductsFmaTest, SinksGetEveryElementOnce) {
+  const TestMatrix matrix = RandomMatrix({.dtype = Dtype::kBF16}, 1, 600, 96);
+  std::vector<float> bias(600, 0.5F);
+  for (const uint64_t rows : {2, 300}) {
+    TestRows x = TestRows::Random(rows, 96);
+    TestRows expected(rows, 600);
+    Multiply(x.view(), matrix.view(), bias, expected.view());
+    TestRows out(rows, 600);
+    std::vector<std::atomic<int>> visits(rows * 600);
+    ProductGroup group = {.x = x.view(), .products = {}};
+    group.products.push_back({.matrix = matrix.view(), .bias = bias, .out = {}});
+    group.products[0].sink = [&](size_t thread, const ProductTile& tile) {
+      EXPECT_LT(thread, pool_.num_threads());
+      EXPECT_EQ(tile.first_col % 256, 0U);
+      EXPECT_LE(tile.values.cols, 256U);
+      for (uint64_t r = 0; r < tile.values.rows; ++r) {
+        for (uint64_t c = 0; c < tile.values.cols; ++c) {
+          ++visits[(tile.first_row + r) * 600 + tile.first_col + c];
+          out.view().row(tile.first_row + r)[tile.first_col + c] = tile.values.row(r)[c];
+        }
+      }
+    };
+    products_->Multiply({&group, 1}, pool_);
+    EXPECT_TRUE(out == expected);
+    for (const std::atomic<int>& count : visits) EXPECT_EQ(count, 1);
+  }
+}
+
+// Groups of different heights, one without rows, several products with one input.
+TEST_P(ProductsFmaTest, GroupsAreIndependent) {
+  const TestMatrix experts = RandomMatrix(
+      {.form = Matrix::Form::kAffine, .dtype = Dtype::kF16, .bits = 3, .group_size = 32}, 3, 40,
+      96);
+  const TestMatrix other = RandomMatrix({.dtype = Dtype::kF32}, 1, 33, 96);
+  for (const bool many : {false, true}) {
+    const std::vector<uint64_t> heights = {many ? 20U : 3U, 0, 1};
+    std::vector<TestRows> x, first, second;
+    for (const uint64_t rows : heights) {
+      x.push_back(TestRows::Random(rows, 96, static_cast<uint32_t>(rows)));
+      first.emplace_back(rows, 40);
+      second.emplace_back(rows, 33);
+    }
+    std::vector<ProductGroup> groups;
+    for (size_t i = 0; i < heights.size(); ++i) {
+      groups.push_back({x[i].view(), {}});
+      groups[i].products.push_back({.matrix = experts.view().at(i), .out = first[i].view()});
+      groups[i].products.push_back({.matrix = other.view(), .out = second[i].view()});
+    }
+    products_->Multiply(groups, pool_);
+    for (const size_t i : {0, 2}) {
+      EXPECT_LE(ErrorOf(x[i].view(), experts.view().at(i), {}, first[i].view()), 5e-7);
+      EXPECT_LE(ErrorOf(x[i].view(), other.view(), {}, second[i].view()), 5e-7);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, ProductsFmaTest, testing::ValuesIn(SimdLevels()),
+                         [](const auto& level) { return level.param; });
+
+TEST(TileDecodeTest, IsTheDefinition) {
+  for (const Matrix& form : AllForms()) {
+    const uint64_t cols = form.form == Matrix::Form::kDense ? 333 : 384;
+    const TestMatrix matrix = RandomMatrix(form, 1, 21, cols);
+    SCOPED_TRACE(matrix.name);
+    const std::vector<float> weights = Decode(matrix.view());
+    for (const uint64_t first : {0, 64, 128}) {
+      for (const uint64_t num : {uint64_t{96}, cols - first}) {
+        TestRows out(7, num);
+        DecodeTile(matrix.view(), 5, 7, first, num, out.view().data, out.view().pitch);
+        for (uint64_t r = 0; r < 7; ++r) {
+          EXPECT_EQ(std::memcmp(out.view().row(r), &weights[(5 + r) * cols + first], num * 4), 0);
+        }
+        EXPECT_TRUE(out.BetweenIsUntouched());
+      }
+    }
+    TestRows transposed(cols, 21);
+    DecodeTransposed(matrix.view(), transposed.view().data, transposed.view().pitch);
+    for (uint64_t r = 0; r < 21; ++r) {
+      for (uint64_t c = 0; c < cols; ++c) {
+        ASSERT_EQ(transposed.view().row(c)[r], weights[r * cols + c]);
+      }
+    }
+    EXPECT_TRUE(transposed.BetweenIsUntouched());
+  }
+}
+
+TEST(IsaTest, LevelsAreNamedBestFirst) {
+  const std::vector<std::string> levels = SimdLevels();
+  ASSERT_FALSE(levels.empty());
+  for (const std::string& level : levels) {
+    EXPECT_NE(SimdTargets(level), 0);
+    EXPECT_EQ(SimdLevelOf(level), level);
+  }
+  EXPECT_EQ(SimdLevelOf("amx-f16"), "avx3");
+  EXPECT_EQ(SimdLevelOf("amx-bf16"), "avx3");
+}
+
+}  // namespace
+}  // namespace ram
