@@ -132,7 +132,7 @@ Result<AlignedScores> AlignScores(const std::vector<Scores>& scores,
 
   AlignedScores out;
   out.tokens_known = !first.token_hashes.empty();
-  out.what = fmt::format("{}: {}", first.protocol, first.settings);
+  out.what = first.protocol + (first.settings.empty() ? "" : ": " + first.settings);
   for (size_t m = 0; m < scores.size(); ++m) {
     out.models.push_back(ModelOf(scores[m], places[m]));
     out.resolution = std::max(out.resolution, scores[m].resolution);

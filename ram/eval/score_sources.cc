@@ -73,8 +73,7 @@ Result<std::vector<Scores>> ParseScoreTable(std::string_view text, std::string_v
     Scores scores;
     scores.model.name = name;
     scores.protocol = "table";
-    scores.settings = fmt::format("{} rows", windows.size());
-    scores.assumed_windows = scores.settings;
+    scores.assumed_windows = fmt::format("{} rows", windows.size());
     if (FindColumn(table, "window").has_value()) {
       scores.assumed_windows += " named " + Sha256Hex(labels);
     }

@@ -222,7 +222,11 @@ std::string Wrap(std::string_view text, const Style& style, int first, int inden
   bool at_start = true;
   std::string_view rest = clean;
   while (!rest.empty()) {
-    const size_t blank = std::min(rest.find(' '), rest.size());
+    size_t blank = rest.find(' ');
+    while (rest.substr(std::min(blank, rest.size())).starts_with(" %")) {  // Stays with its number.
+      blank = rest.find(' ', blank + 1);
+    }
+    blank = std::min(blank, rest.size());
     std::string_view word = rest.substr(0, blank);
     rest.remove_prefix(std::min(blank + 1, rest.size()));
     if (word.empty()) continue;

@@ -39,8 +39,8 @@ std::string CutEnd(std::string_view text, int width, const Style& style);
 // unicode of "#". What is not 0 shows.
 std::string Bar(double share, int width, const Style& style);
 
-// Breaks at blanks, and inside words that are wider than a line. Lines after the first begin with
-// `indent` blanks, the first with `first`. Ends in a newline unless empty.
+// Breaks at blanks, but not before "%", and inside words that are wider than a line. Lines after
+// the first begin with `indent` blanks, the first with `first`. Ends in a newline unless empty.
 std::string Wrap(std::string_view text, const Style& style, int first = 0, int indent = 0);
 
 // Underlined by nothing, bold where there is colour.

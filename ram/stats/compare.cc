@@ -16,7 +16,7 @@ Finding Judge(const PairComparison& pair) {
   const bool typical_differs = pair.trimmed_p_holm < kLevel;
   const bool corpus_differs = pair.log_ratio_p_holm < kLevel;
   if (typical_differs) {
-    return result.trimmed.value * result.log_ratio.value < 0 ? Finding::kContradicted
+    return result.trimmed.value * result.log_ratio.value < 0 ? Finding::kInverted
                                                              : Finding::kResolved;
   }
   return corpus_differs ? Finding::kTailOnly : Finding::kUnresolved;
@@ -47,46 +47,63 @@ std::string_view FindingName(Finding finding) {
       return "unresolved";
     case Finding::kResolved:
       return "resolved";
-    case Finding::kContradicted:
-      return "contradicted";
+    case Finding::kInverted:
+      return "inversion";
     case Finding::kTailOnly:
       return "tail only";
   }
   return "unresolved";
 }
 
-Result<Comparison> CompareModels(const std::vector<ModelScores>& models,
-                                 const std::vector<double>& tokens, const CompareOptions& options) {
-  RAM_CHECK(options.base == std::string::npos || options.base < models.size());
-  Comparison out;
-  for (const ModelScores& model : models) {
-    RAM_RETURN_IF_ERROR(CheckWindows(model.nll, tokens, model.name));
-    RAM_ASSIGN_OR_RETURN(PerplexitySummary summary, SummarizePerplexity(model.nll, tokens));
-    out.summaries.push_back(std::move(summary));
-  }
+Result<std::vector<PairComparison>> ComparePairs(const std::vector<NamedColumn>& columns,
+                                                 const std::vector<double>& weights,
+                                                 const CompareOptions& options) {
   const bool all_pairs = options.base == std::string::npos;
-  for (size_t b = 0; b < models.size(); ++b) {
+  RAM_CHECK(all_pairs || options.base < columns.size());
+  std::vector<PairComparison> pairs;
+  std::vector<std::span<const double>> values;
+  for (const NamedColumn& column : columns) {
+    RAM_RETURN_IF_ERROR(CheckWindows(column.values, weights, column.name));
+    values.push_back(column.values);
+  }
+  if (columns.size() < 2) return pairs;
+  const ResampledMeans resampled = Resample(values, weights, options.bootstrap);
+  for (size_t b = 0; b < columns.size(); ++b) {
     if (!all_pairs && b != options.base) continue;
-    for (size_t a = all_pairs ? b + 1 : 0; a < models.size(); ++a) {
+    for (size_t a = all_pairs ? b + 1 : 0; a < columns.size(); ++a) {
       if (a == b) continue;
       PairComparison pair;
       pair.a = a;
       pair.b = b;
       RAM_ASSIGN_OR_RETURN(pair.result,
-                           ComparePair(models[a].nll, models[b].nll, tokens, options.bootstrap));
-      out.pairs.push_back(std::move(pair));
+                           ComparePair(values[a], values[b], weights, resampled, a, b));
+      pairs.push_back(std::move(pair));
     }
   }
   using Pair = PairComparison;
   AdjustByHolm(
-      &out.pairs, [](const PairedResult& r) { return r.trimmed.p; }, &Pair::trimmed_p_holm);
+      &pairs, [](const PairedResult& r) { return r.trimmed.p; }, &Pair::trimmed_p_holm);
   AdjustByHolm(
-      &out.pairs, [](const PairedResult& r) { return r.log_ratio.p; }, &Pair::log_ratio_p_holm);
+      &pairs, [](const PairedResult& r) { return r.log_ratio.p; }, &Pair::log_ratio_p_holm);
   AdjustByHolm(
-      &out.pairs, [](const PairedResult& r) { return r.wilcoxon.p; }, &Pair::wilcoxon_p_holm);
+      &pairs, [](const PairedResult& r) { return r.wilcoxon.p; }, &Pair::wilcoxon_p_holm);
   AdjustByHolm(
-      &out.pairs, [](const PairedResult& r) { return r.sign.p; }, &Pair::sign_p_holm);
-  for (PairComparison& pair : out.pairs) pair.finding = Judge(pair);
+      &pairs, [](const PairedResult& r) { return r.sign.p; }, &Pair::sign_p_holm);
+  for (PairComparison& pair : pairs) pair.finding = Judge(pair);
+  return pairs;
+}
+
+Result<Comparison> CompareModels(const std::vector<ModelScores>& models,
+                                 const std::vector<double>& tokens, const CompareOptions& options) {
+  Comparison out;
+  std::vector<NamedColumn> columns;
+  for (const ModelScores& model : models) {
+    RAM_RETURN_IF_ERROR(CheckWindows(model.nll, tokens, model.name));
+    RAM_ASSIGN_OR_RETURN(PerplexitySummary summary, SummarizePerplexity(model.nll, tokens));
+    out.summaries.push_back(std::move(summary));
+    columns.push_back({model.name, model.nll});
+  }
+  RAM_ASSIGN_OR_RETURN(out.pairs, ComparePairs(columns, tokens, options));
 
   const std::vector<double> corpus = Column(out.summaries, &PerplexitySummary::corpus);
   out.tau_corpus_median = KendallTau(corpus, Column(out.summaries, &PerplexitySummary::median));

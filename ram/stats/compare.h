@@ -8,6 +8,7 @@
 // opposite, the comparison says so, and which windows make it say so.
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,11 +27,11 @@ struct ModelScores {
 };
 
 enum class Finding : uint8_t {
-  kIdentical,     // Every window has the same score.
-  kUnresolved,    // Neither the typical window nor the corpus differs by more than chance.
-  kResolved,      // The typical window differs; the corpus does not contradict it.
-  kContradicted,  // The typical window differs, the corpus estimate has the opposite sign.
-  kTailOnly,      // The corpus differs, the typical window does not: a few windows make it.
+  kIdentical,   // Every window has the same score.
+  kUnresolved,  // Neither the typical window nor the corpus differs by more than chance.
+  kResolved,    // The typical window differs; the corpus does not contradict it.
+  kInverted,    // The typical window differs, the corpus estimate has the opposite sign.
+  kTailOnly,    // The corpus differs, the typical window does not: a few windows make it.
 };
 std::string_view FindingName(Finding finding);  // "identical", "unresolved", ...
 
@@ -62,6 +63,17 @@ struct CompareOptions {
   // pairs.
   size_t base = std::string::npos;
 };
+
+// Every pair of columns (models' window scores, or any numbers that belong together row by row), or
+// every column against the base. kInvalidArgument names the column and row that is not a number, or
+// the column whose number of rows differs; none for a single column.
+struct NamedColumn {
+  std::string name;
+  std::span<const double> values;
+};
+Result<std::vector<PairComparison>> ComparePairs(const std::vector<NamedColumn>& columns,
+                                                 const std::vector<double>& weights,
+                                                 const CompareOptions& options = {});
 
 // `tokens` [N] is shared: the models scored the same windows. kInvalidArgument names the model and
 // window that is not a number, or the model whose number of windows differs. One model is compared

@@ -179,7 +179,7 @@ TEST_F(GlmReplay, FindsTheInversionAndItsWindows) {
   EXPECT_LT(q4->result.log_ratio.value, 0);       // By the mean Q4 is better than the original,
   EXPECT_GT(q4->result.trimmed.interval.low, 0);  // by the typical window worse.
   EXPECT_LT(q4->trimmed_p_holm, 1e-4);
-  EXPECT_EQ(q4->finding, Finding::kContradicted);
+  EXPECT_EQ(q4->finding, Finding::kInverted);
   EXPECT_EQ(q4->result.inversion, Inversion::kApparent);  // The mean is not even sure of itself.
   EXPECT_TRUE(q4->result.flip.fragile);
   EXPECT_GE(q4->result.flip.windows.size(), 3u);

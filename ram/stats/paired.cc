@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -29,19 +30,27 @@ int Sign(double value) { return value > 0 ? 1 : value < 0 ? -1 : 0; }
 
 bool ExcludesZero(const Interval& interval) { return interval.low > 0 || interval.high < 0; }
 
+// Resampled means of the difference of two columns.
+std::vector<double> DifferencesOf(const std::vector<double>& means, size_t num_columns, size_t a,
+                                  size_t b) {
+  std::vector<double> differences(means.size() / num_columns);
+  for (size_t r = 0; r < differences.size(); ++r) {
+    differences[r] = means[r * num_columns + a] - means[r * num_columns + b];
+  }
+  return differences;
+}
+
 void Bootstrap(std::span<const double> d, std::span<const double> tokens,
-               const BootstrapOptions& options, PairedResult* out) {
-  const size_t n = d.size();
-  std::vector<double> means = BootstrapMeans({&d, 1}, tokens, options);
+               const ResampledMeans& resampled, size_t a, size_t b, PairedResult* out) {
+  std::vector<double> means = DifferencesOf(resampled.windows, resampled.num_columns, a, b);
   std::sort(means.begin(), means.end());
-  out->is_bca = n < kBcaBelow;
+  out->is_bca = d.size() < kBcaBelow;
   out->bootstrap = out->is_bca
                        ? BcaInterval(means, out->log_ratio.value, LeaveOneOutMeans(d, tokens))
-                       : PercentileInterval(means, n);
-  if (n < 2 * kBlockWindows) return;
-  BootstrapOptions blocks = options;
-  blocks.block = kBlockWindows;
-  out->block_standard_error = StandardDeviation(BootstrapMeans({&d, 1}, tokens, blocks));
+                       : PercentileInterval(means, d.size());
+  if (resampled.blocks.empty()) return;
+  out->block_standard_error =
+      StandardDeviation(DifferencesOf(resampled.blocks, resampled.num_columns, a, b));
 }
 
 }  // namespace
@@ -122,10 +131,32 @@ double WindowsNeeded(double standard_error, size_t n, double difference, double 
   return std::ceil(static_cast<double>(n) * times * times);
 }
 
+ResampledMeans Resample(std::span<const std::span<const double>> columns,
+                        std::span<const double> tokens, const BootstrapOptions& options) {
+  ResampledMeans means;
+  means.num_columns = columns.size();
+  means.windows = BootstrapMeans(columns, tokens, options);
+  if (tokens.size() < 2 * kBlockWindows) return means;
+  BootstrapOptions blocks = options;
+  blocks.block = kBlockWindows;
+  means.blocks = BootstrapMeans(columns, tokens, blocks);
+  return means;
+}
+
 Result<PairedResult> ComparePair(std::span<const double> nll_a, std::span<const double> nll_b,
                                  std::span<const double> tokens, const BootstrapOptions& options) {
   RAM_RETURN_IF_ERROR(CheckWindows(nll_a, tokens, "first model"));
   RAM_RETURN_IF_ERROR(CheckWindows(nll_b, tokens, "second model"));
+  const std::array<std::span<const double>, 2> columns = {nll_a, nll_b};
+  return ComparePair(nll_a, nll_b, tokens, Resample(columns, tokens, options), 0, 1);
+}
+
+Result<PairedResult> ComparePair(std::span<const double> nll_a, std::span<const double> nll_b,
+                                 std::span<const double> tokens, const ResampledMeans& resampled,
+                                 size_t a, size_t b) {
+  RAM_RETURN_IF_ERROR(CheckWindows(nll_a, tokens, "first model"));
+  RAM_RETURN_IF_ERROR(CheckWindows(nll_b, tokens, "second model"));
+  RAM_CHECK(a < resampled.num_columns && b < resampled.num_columns);
   if (tokens.size() < 2) {
     return Error{ErrorCode::kInvalidArgument,
                  "one window holds no evidence: at least 2 are needed"};
@@ -136,7 +167,7 @@ Result<PairedResult> ComparePair(std::span<const double> nll_a, std::span<const 
   PairedResult out;
   out.num_windows = d.size();
   out.log_ratio = RatioEstimate(Contributions(d, tokens), tokens);
-  Bootstrap(d, tokens, options, &out);
+  Bootstrap(d, tokens, resampled, a, b, &out);
   out.trimmed = TrimmedMeanEstimate(d, kTrim);
   out.hodges_lehmann = HodgesLehmann(d);
   out.median = MedianEstimate(d);

@@ -84,10 +84,24 @@ struct PairedResult {
   std::vector<Influence> influences;  // The five largest.
 };
 
+// The corpus means of several models over the same resamples, so that every pair of them can be
+// compared from one pass. [num_resamples x num_columns], as BootstrapMeans gives them.
+struct ResampledMeans {
+  size_t num_columns = 0;
+  std::vector<double> windows;  // Drawn one by one.
+  std::vector<double> blocks;   // In blocks of kBlockWindows; empty below 2 blocks.
+};
+ResampledMeans Resample(std::span<const std::span<const double>> columns,
+                        std::span<const double> tokens, const BootstrapOptions& options);
+
 // Windows in the order of the text, as in SummarizePerplexity. kInvalidArgument as there, and for
 // fewer than 2 windows.
 Result<PairedResult> ComparePair(std::span<const double> nll_a, std::span<const double> nll_b,
                                  std::span<const double> tokens,
                                  const BootstrapOptions& options = {});
+// The same, where columns `a` and `b` have been resampled already, among others.
+Result<PairedResult> ComparePair(std::span<const double> nll_a, std::span<const double> nll_b,
+                                 std::span<const double> tokens, const ResampledMeans& resampled,
+                                 size_t a, size_t b);
 
 }  // namespace ram

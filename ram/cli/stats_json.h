@@ -1,0 +1,17 @@
+#pragma once
+
+// Statistics as JSON, for `ram stats` and `ram compare`. What is undefined or infinite is null.
+
+#include "ram/base/json.h"
+#include "ram/stats/compare.h"
+
+namespace ram::cli {
+
+OrderedJson NumberJson(double value);
+OrderedJson IntervalJson(const Interval& interval);  // [low, high]
+OrderedJson EstimateJson(const Estimate& estimate);
+OrderedJson TailJson(const TailIndex& tail);
+// Without the names of the pair and of windows: those are indices into the rows.
+OrderedJson PairJson(const PairComparison& pair);
+
+}  // namespace ram::cli
