@@ -47,21 +47,6 @@ struct Partial {
       : max(memory), sum(memory + RoundUp(rows, 16)), values(memory + 2 * RoundUp(rows, 16)) {}
 };
 
-// Adds keys that come after those of `total`.
-void Merge(const Partial& more, size_t rows, size_t value_pitch, const Partial& total) {
-  for (size_t r = 0; r < rows; ++r) {
-    if (more.max[r] == kLowest && more.sum[r] == 0) continue;  // Saw none.
-    const float max = std::max(total.max[r], more.max[r]);
-    const float old_factor = std::exp(total.max[r] - max);
-    const float new_factor = std::exp(more.max[r] - max);
-    total.max[r] = max;
-    total.sum[r] = total.sum[r] * old_factor + more.sum[r] * new_factor;
-    float* to = total.values + r * value_pitch;
-    const float* from = more.values + r * value_pitch;
-    for (size_t c = 0; c < value_pitch; ++c) to[c] = to[c] * old_factor + from[c] * new_factor;
-  }
-}
-
 // A block of rows: queries of one sequence that share a kv head, ordered by position, then head.
 struct Block {
   const AttentionInput* input = nullptr;
@@ -102,10 +87,12 @@ class AttentionCall {
       float* memory = Scratch(thread, ScratchFloats(padded) + 2 * size);
       const Partial total(memory, padded);
       const Partial range(memory + size, padded);
+      memory += 2 * size;
+      const RowBlock rows = PrepareRows(block, memory);
       for (uint64_t i = 0; i < block.num_ranges(); ++i) {
         const Partial& to = i == 0 ? total : range;
-        RunRange(block, block.first_range() + i, to, memory + 2 * size);
-        if (i > 0) Merge(range, block.rows, value_pitch_, total);
+        RunRange(block, block.first_range() + i, rows, memory, to);
+        if (i > 0) Merge(range, block.rows, total);
       }
       Finish(block, total);
     });
@@ -175,37 +162,37 @@ class AttentionCall {
     float* partials = memory.floats();
     pool.ParallelFor(tasks.size(), [&](size_t i, size_t thread) {
       const Task& task = tasks[i];
-      RunRange(*task.block, task.range, Partial(partials + task.partial * size, padded),
-               Scratch(thread, ScratchFloats(task.block->rows + kernels_.padding)));
+      const Block& block = *task.block;
+      float* scratch = Scratch(thread, ScratchFloats(block.rows + kernels_.padding));
+      const RowBlock rows = PrepareRows(block, scratch);
+      RunRange(block, task.range, rows, scratch, Partial(partials + task.partial * size, padded));
     });
     pool.ParallelFor(blocks_.size(), [&](size_t i, size_t) {
       const Block& block = blocks_[i];
       const Partial total(partials + block.first_partial * size, padded);
       for (uint64_t k = 1; k < block.num_ranges(); ++k) {
         const Partial range(partials + (block.first_partial + k) * size, padded);
-        Merge(range, block.rows, value_pitch_, total);
+        Merge(range, block.rows, total);
       }
       Finish(block, total);
     });
   }
 
-  // What the rows of a block see of one range of keys.
-  void RunRange(const Block& block, uint64_t range, const Partial& result, float* memory) {
+  // What the rows of a block see of one range of keys. `prepared` and `memory` come from
+  // PrepareRows.
+  void RunRange(const Block& block, uint64_t range, const RowBlock& prepared, float* memory,
+                const Partial& result) const {
     const uint64_t padded = block.rows + kernels_.padding;
-    RowBlock rows = {.rows = block.rows, .max = result.max, .sum = result.sum};
+    RowBlock rows = prepared;
+    rows.max = result.max;
+    rows.sum = result.sum;
     rows.values = result.values;
-    rows.queries = memory;
-    memory += RoundUp(padded * spec_.head_dim, 16);
-    rows.low = reinterpret_cast<int64_t*>(memory);
-    rows.high = rows.low + RoundUp(padded, 16);
-    memory += 4 * RoundUp(padded, 16);
     float* keys = memory;
     float* values = keys + kTileKeys * spec_.head_dim;
     float* packing = values + kTileKeys * value_pitch_;
     std::fill_n(rows.max, padded, kLowest);
     std::fill_n(rows.sum, padded, 0.0f);
     std::fill_n(rows.values, padded * value_pitch_, 0.0f);
-    SetRows(block, padded, rows);
 
     const uint64_t begin = std::max(block.begin, range * kRangeKeys);
     const uint64_t end = std::min(block.end, (range + 1) * kRangeKeys);
@@ -241,8 +228,17 @@ class AttentionCall {
     return cache;
   }
 
-  void SetRows(const Block& block, uint64_t padded, const RowBlock& rows) const {
+  // Queries and limits of a block, in `memory` [ScratchFloats], which is advanced beyond them.
+  RowBlock PrepareRows(const Block& block, float*& memory) const {
+    const uint64_t padded = block.rows + kernels_.padding;
     const uint64_t dim = spec_.head_dim;
+    RowBlock rows = {};
+    rows.rows = block.rows;
+    rows.queries = memory;
+    memory += RoundUp(padded * dim, 16);
+    rows.low = reinterpret_cast<int64_t*>(memory);
+    rows.high = rows.low + RoundUp(padded, 16);
+    memory += 4 * RoundUp(padded, 16);
     for (uint64_t r = 0; r < block.rows; ++r) {
       const uint64_t token = (block.first_row + r) / group();
       const uint64_t head = block.kv_head * group() + (block.first_row + r) % group();
@@ -250,11 +246,26 @@ class AttentionCall {
       rows.low[r] = static_cast<int64_t>(Low(*block.input, position));
       rows.high[r] = static_cast<int64_t>(position + 1);
       const float* from = q_.row(block.input->segment.first_row + token) + head * dim;
-      for (uint64_t i = 0; i < dim; ++i) rows.queries[r * dim + i] = from[i] * spec_.scale;
+      kernels_.scale(from, spec_.scale, dim, rows.queries + r * dim);
     }
     std::fill(rows.low + block.rows, rows.low + padded, 0);
     std::fill(rows.high + block.rows, rows.high + padded, 0);
     std::fill(rows.queries + block.rows * dim, rows.queries + padded * dim, 0.0f);
+    return rows;
+  }
+
+  // Adds keys that come after those of `total`.
+  void Merge(const Partial& more, uint64_t rows, const Partial& total) const {
+    for (uint64_t r = 0; r < rows; ++r) {
+      if (more.max[r] == kLowest && more.sum[r] == 0) continue;  // Saw none.
+      const float max = std::max(total.max[r], more.max[r]);
+      const float factor = std::exp(more.max[r] - max);
+      const float total_factor = std::exp(total.max[r] - max);
+      total.max[r] = max;
+      total.sum[r] = total.sum[r] * total_factor + more.sum[r] * factor;
+      kernels_.merge(more.values + r * value_pitch_, factor, total_factor, value_pitch_,
+                     total.values + r * value_pitch_);
+    }
   }
 
   // Divides by the sum, to which a sink adds.
@@ -272,7 +283,7 @@ class AttentionCall {
       factor /= sum;
       const float* from = total.values + r * value_pitch_;
       float* to = out_.row(block.input->segment.first_row + token) + head * spec_.value_dim;
-      for (uint64_t i = 0; i < spec_.value_dim; ++i) to[i] = from[i] * factor;
+      kernels_.scale(from, factor, spec_.value_dim, to);
     }
   }
 

@@ -35,29 +35,30 @@ constexpr size_t kPanel = 2 * kN;
 // ---------------------------------------------------------------------------------------------
 // Packing.
 
-// `n` elements from `index` of a cache to f32.
-HWY_INLINE void Widen(const CacheView& cache, size_t index, size_t n, float* HWY_RESTRICT out) {
-  if (cache.dtype == Dtype::kF32) {
-    std::memcpy(out, static_cast<const float*>(cache.data) + index, n * sizeof(float));
-    return;
-  }
-  const uint16_t* from = static_cast<const uint16_t*>(cache.data) + index;
-  const F f;
+HWY_INLINE FV LoadWide(const float* from) { return hn::LoadU(F(), from); }
+HWY_INLINE FV LoadWide(const uint16_t* from) {  // BF16.
   const hn::RebindToUnsigned<F> u;
   const hn::Rebind<uint16_t, F> u16;
+  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(u, hn::LoadU(u16, from))));
+}
+HWY_INLINE float Wide(float from) { return from; }
+HWY_INLINE float Wide(uint16_t from) { return FloatFromBf16(from); }
+
+// Not memcpy: rows are short, and a call would cost as much as the copy.
+template <typename T>
+HWY_INLINE void CopyWide(const T* HWY_RESTRICT from, size_t n, float* HWY_RESTRICT out) {
   size_t i = 0;
-  for (; i + kN <= n; i += kN) {
-    const auto bits = hn::ShiftLeft<16>(hn::PromoteTo(u, hn::LoadU(u16, from + i)));
-    hn::StoreU(hn::BitCast(f, bits), f, out + i);
-  }
-  for (; i < n; ++i) out[i] = FloatFromBf16(from[i]);
+  for (; i + kN <= n; i += kN) hn::StoreU(LoadWide(from + i), F(), out + i);
+  for (; i < n; ++i) out[i] = Wide(from[i]);
 }
 
-void PackKeys(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_RESTRICT out) {
+template <typename T>
+void PackKeysOf(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_RESTRICT out) {
   const size_t dim = tile.dim;
   // Rows are copied first: in a cache they often lie whole pages apart, all in one set of the
   // first-level cache.
   const size_t pitch = PitchOf(dim);
+  const T* const keys = static_cast<const T*>(tile.keys.data);
   for (size_t first = tile.begin / kPanel * kPanel; first < tile.end; first += kPanel) {
     for (size_t j = 0; j < kPanel; ++j) {
       const size_t token = first + j;
@@ -65,7 +66,7 @@ void PackKeys(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_RES
       if (token < tile.begin || token >= tile.end) {
         std::memset(row, 0, dim * sizeof(float));
       } else {
-        Widen(tile.keys, token * tile.keys.pitch, dim, row);
+        CopyWide(keys + token * tile.keys.pitch, dim, row);
       }
     }
     Transpose(scratch, pitch, dim, out + first * dim, kPanel);
@@ -73,17 +74,52 @@ void PackKeys(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_RES
   }
 }
 
-void PackValues(const CacheTile& tile, float* HWY_RESTRICT out) {
+void PackKeys(const CacheTile& tile, float* scratch, float* out) {
+  if (tile.keys.dtype == Dtype::kF32) return PackKeysOf<float>(tile, scratch, out);
+  PackKeysOf<uint16_t>(tile, scratch, out);
+}
+
+template <typename T>
+void PackValuesOf(const CacheTile& tile, float* HWY_RESTRICT out) {
   const size_t first = tile.begin / kPanel * kPanel;
   const size_t last = (tile.end + kPanel - 1) / kPanel * kPanel;
   for (size_t token = first; token < last; ++token) {
     const bool exists = token >= tile.begin && token < tile.end;
+    const T* from = static_cast<const T*>(tile.values.data) + token * tile.values.pitch;
     for (size_t c = 0; c < tile.value_dim; c += kPanel) {
       float* to = out + c * kTileKeys + token * kPanel;
       const size_t n = exists ? HWY_MIN(kPanel, tile.value_dim - c) : 0;
-      if (n > 0) Widen(tile.values, token * tile.values.pitch + c, n, to);
-      if (n < kPanel) std::memset(to + n, 0, (kPanel - n) * sizeof(float));
+      if (n == kPanel) {
+        hn::Store(LoadWide(from + c), F(), to);
+        hn::Store(LoadWide(from + c + kN), F(), to + kN);
+      } else {
+        CopyWide(from + c, n, to);
+        std::memset(to + n, 0, (kPanel - n) * sizeof(float));
+      }
     }
+  }
+}
+
+void PackValues(const CacheTile& tile, float* out) {
+  if (tile.values.dtype == Dtype::kF32) return PackValuesOf<float>(tile, out);
+  PackValuesOf<uint16_t>(tile, out);
+}
+
+void Scale(const float* HWY_RESTRICT x, float factor, size_t n, float* HWY_RESTRICT out) {
+  const F f;
+  size_t i = 0;
+  for (; i + kN <= n; i += kN) {
+    hn::StoreU(hn::Mul(hn::LoadU(f, x + i), hn::Set(f, factor)), f, out + i);
+  }
+  for (; i < n; ++i) out[i] = x[i] * factor;
+}
+
+void Merge(const float* HWY_RESTRICT x, float x_factor, float y_factor, size_t n,
+           float* HWY_RESTRICT y) {
+  const F f;
+  for (size_t i = 0; i < n; i += kN) {
+    const FV sum = hn::Mul(hn::Load(f, y + i), hn::Set(f, y_factor));
+    hn::Store(hn::MulAdd(hn::Load(f, x + i), hn::Set(f, x_factor), sum), f, y + i);
   }
 }
 
@@ -260,7 +296,8 @@ void AttendTile(const PackedTile& tile, const RowBlock& block) {
 }
 
 const AttentionKernels& GetAttentionKernels() {
-  static constexpr AttentionKernels kKernels = {kPanel, kRows, &PackKeys, &PackValues, &AttendTile};
+  static constexpr AttentionKernels kKernels = {kPanel,      kRows,  &PackKeys, &PackValues,
+                                                &AttendTile, &Scale, &Merge};
   static_assert(kTileKeys % kPanel == 0);
   return kKernels;
 }

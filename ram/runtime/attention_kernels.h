@@ -48,6 +48,10 @@ struct AttentionKernels {
                     float* out);  // scratch: [panel, PitchOf(dim)].
   void (*pack_values)(const CacheTile& tile, float* out);
   void (*attend)(const PackedTile& tile, const RowBlock& block);
+  // out = x * factor.
+  void (*scale)(const float* x, float factor, size_t n, float* out);
+  // y = x * x_factor + y * y_factor; n is a multiple of `panel`.
+  void (*merge)(const float* x, float x_factor, float y_factor, size_t n, float* y);
 };
 
 // `level`: one of SimdLevels().
