@@ -83,11 +83,15 @@ constexpr KeyDefault kGlm4MoeLiteNumbers[] = {{"rms_norm_eps", "1e-5"},
 constexpr KeyDefault kDeepseekV3Numbers[] = {{"norm_topk_prob", "true"}};
 constexpr KeyDefault kGlm4MoeNumbers[] = {
     {"rms_norm_eps", "1e-5"}, {"routed_scaling_factor", "1.0"}, {"norm_topk_prob", "true"}};
-constexpr KeyDefault kGptOssNumbers[] = {{"rms_norm_eps", "1e-5"},
-                                         {"rope_theta", "150000"},
-                                         {"swiglu_limit", "7.0"},
-                                         {"swiglu_alpha", "1.702"},
-                                         {"num_experts_per_tok", "4"}};
+constexpr KeyDefault kGptOssNumbers[] = {
+    {"rms_norm_eps", "1e-5"},
+    {"rope_theta", "150000"},
+    {"swiglu_limit", "7.0"},
+    {"swiglu_alpha", "1.702"},
+    {"num_experts_per_tok", "4"},
+    {"rope_scaling", R"({"rope_type": "yarn", "factor": 32.0, "truncate": false,
+                         "original_max_position_embeddings": 4096})"},
+};
 constexpr KeyDefault kQwen3NextNumbers[] = {{"norm_topk_prob", "true"}};
 constexpr KeyDefault kQwen35Numbers[] = {{"partial_rotary_factor", "0.25"}};
 constexpr KeyDefault kGemma2Numbers[] = {{"sliding_window", "4096"},

@@ -45,7 +45,10 @@ class GraphBuilder {
         forward_(shape.family->forward),
         text_(TextConfig(config, *shape.family)),
         numerics_(numerics),
-        where_(fmt::format("{}{}", where, shape.nested ? ": text_config" : "")) {}
+        where_(fmt::format("{}{}", where, shape.nested ? ": text_config" : "")) {
+    const auto rope = std::ranges::find(forward_.defaults, "rope_scaling", &KeyDefault::key);
+    if (!mlx() && rope != forward_.defaults.end()) default_rope_ = Json::parse(rope->value);
+  }
 
   Result<Graph> Build() {
     Graph graph;
@@ -55,6 +58,9 @@ class GraphBuilder {
     RAM_ASSIGN_OR_RETURN(norm_eps_, Float("rms_norm_eps", 1e-6));
     graph.final_norm = {"norm", norm_eps_};
     graph.norms_plus_one = forward_.norms_plus_one;
+    graph.head = Module(family_.mlx_head);
+    graph.head.erase(0, graph.head.rfind('.') + 1);
+    graph.may_be_tied = shape_.tied || family_.tying == TyingRule::kByFile;
     if (forward_.scales_embedding) {
       graph.embed_scale = static_cast<float>(std::sqrt(static_cast<double>(graph.hidden)));
       if (mlx() && forward_.mlx_rounds_embedding_scale)
@@ -230,7 +236,7 @@ class GraphBuilder {
       if (full == nullptr && local == nullptr) return parameters;
       return sliding ? local : full;
     }
-    return nullptr;
+    return default_rope_.is_null() ? nullptr : &default_rope_;
   }
 
   Result<RopeGraph> BuildRopeOf(uint64_t head_dim, bool sliding) const {
@@ -505,6 +511,7 @@ class GraphBuilder {
   const Json& text_;
   Numerics numerics_;
   std::string where_;
+  Json default_rope_;  // null: none.
   float norm_eps_ = 0;
   Activation activation_ = Activation::kSilu;
 };

@@ -119,6 +119,8 @@ struct Graph {
   float logit_softcap = 0;  // 0: none.
   NormGraph final_norm;
   bool norms_plus_one = false;  // Of the final norm.
+  std::string head;             // "lm_head"; ...
+  bool may_be_tied = false;     // ... the embedding serves where the model has no such tensor.
   std::vector<LayerGraph> layers;
 };
 

@@ -110,9 +110,9 @@ Result<BoundEnds> BoundEnds::Bind(const Graph& graph, const LoadedWeights& weigh
   RAM_ASSIGN_OR_RETURN(ends.embedding_,
                        binder.FindMatrix("embed_tokens", 1, graph.vocabulary, graph.hidden));
   ends.head_ = ends.embedding_;
-  if (binder.Has("lm_head")) {
+  if (!graph.may_be_tied || binder.Has(graph.head)) {
     RAM_ASSIGN_OR_RETURN(ends.head_,
-                         binder.FindMatrix("lm_head", 1, graph.vocabulary, graph.hidden));
+                         binder.FindMatrix(graph.head, 1, graph.vocabulary, graph.hidden));
   }
   RAM_ASSIGN_OR_RETURN(BoundNorm norm,
                        binder.FindNorm(graph.final_norm, graph.norms_plus_one, graph.hidden));

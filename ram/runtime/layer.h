@@ -87,7 +87,7 @@ Status RunLayer(Engine& engine, const LayerGraph& graph, uint64_t hidden,
 // What lies outside the layers: embedding, final norm, head.
 class BoundEnds {
  public:
-  // As BoundLayer::Bind. The head is the embedding where the model has no lm_head.
+  // As BoundLayer::Bind. The head is the embedding where the model is tied.
   static Result<BoundEnds> Bind(const Graph& graph, const LoadedWeights& weights,
                                 std::string_view where);
 

@@ -208,10 +208,10 @@ TEST_P(ParityTest, EqualsTransformers) {
     const Outputs outputs = RunSequence(*engine, *model.resident, golden.ints.at("ids" + s), 0);
     EXPECT_LE(LargestDifference(Last(outputs), golden.floats.at("logits" + s)), tolerance) << s;
     EXPECT_LE(LargestDifference(Nlls(outputs), golden.floats.at("nll" + s)), tolerance) << s;
-    for (size_t i = 0; i < outputs.heads.size(); ++i) {
-      EXPECT_EQ(static_cast<int32_t>(outputs.heads[i].argmax), golden.ints.at("argmax" + s)[i])
-          << s << " position " << i;
-    }
+    std::vector<int32_t> argmax;
+    for (const HeadResult& head : outputs.heads)
+      argmax.push_back(static_cast<int32_t>(head.argmax));
+    EXPECT_EQ(argmax, golden.ints.at("argmax" + s));
   }
 }
 
@@ -238,6 +238,13 @@ TEST_P(ParityTest, DecodingEqualsOneCall) {
   const auto engine = MakeEngine(GetParam().engine, pool_);
   const std::vector<int32_t>& ids =
       golden.ints.at(golden.ints.contains("ids.1") ? "ids.1" : "ids.0");
+  const auto is_long = [&](const LayerGraph& layer) {
+    const auto* attention = std::get_if<AttentionGraph>(&layer.mixer);
+    return attention != nullptr && !attention->rope.long_inv_freq.empty() &&
+           ids.size() > attention->rope.long_from;
+  };
+  if (std::ranges::any_of(model.resident->graph().layers, is_long))
+    GTEST_SKIP() << "frequencies change with the length of the sequence, as in transformers";
   const Outputs whole = RunSequence(*engine, *model.resident, ids, 0);
   for (const size_t chunk : {size_t{1}, size_t{7}, ids.size()}) {
     const Outputs parts = RunSequence(*engine, *model.resident, ids, chunk);
