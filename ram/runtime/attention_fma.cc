@@ -64,15 +64,21 @@ struct Block {
 class AttentionCall {
  public:
   AttentionCall(const AttentionKernels& kernels, Rows q, std::span<const AttentionInput> inputs,
-                const AttentionSpec& spec, Rows out, std::vector<AlignedBytes>& scratch)
+                const AttentionSpec& spec, Rows out, size_t num_threads,
+                std::vector<AlignedBytes>& scratch)
       : kernels_(kernels), spec_(spec), q_(q), out_(out), scratch_(scratch) {
     RAM_CHECK(spec.kv_heads > 0 && spec.heads % spec.kv_heads == 0);
     RAM_CHECK(q.cols == spec.heads * spec.head_dim && out.cols == spec.heads * spec.value_dim);
     RAM_CHECK(spec.sinks.empty() || spec.sinks.size() == spec.heads);
     value_pitch_ = RoundUp(spec.value_dim, kernels.panel);
-    // Queries and results of a block stay in the second-level cache.
+    // Queries and results of a block stay in the second-level cache; more rows share the packing of
+    // keys, fewer give every thread something to do.
     const uint64_t fit = (uint64_t{1} << 17) / (spec.head_dim + spec.value_dim);
-    block_rows_ = std::clamp<uint64_t>(fit / kernels.padding, 4, 20) * kernels.padding;
+    uint64_t units = std::clamp<uint64_t>(fit / kernels.padding, 4, 40);
+    uint64_t rows = 0;
+    for (const AttentionInput& input : inputs) rows += input.segment.num_rows * spec.heads;
+    while (units > 4 && rows < 8 * num_threads * units * kernels.padding) units /= 2;
+    block_rows_ = units * kernels.padding;
     for (const AttentionInput& input : inputs) AddBlocks(input);
   }
 
@@ -304,7 +310,7 @@ class FmaAttention final : public Attention {
   void Attend(Rows q, std::span<const AttentionInput> inputs, const AttentionSpec& spec, Rows out,
               ThreadPool& pool) override {
     scratch_.resize(std::max(scratch_.size(), pool.num_threads()));
-    AttentionCall(kernels_, q, inputs, spec, out, scratch_).Run(pool);
+    AttentionCall(kernels_, q, inputs, spec, out, pool.num_threads(), scratch_).Run(pool);
   }
 
  private:

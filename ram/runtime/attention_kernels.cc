@@ -230,8 +230,8 @@ HWY_INLINE float ExponentRow(float max, size_t begin, size_t end, float* HWY_RES
   const FV top = hn::Set(f, max);
   FV sum0 = hn::Zero(f), sum1 = sum0;
   for (size_t k = begin; k < end; k += kPanel) {
-    const FV e0 = Exp(f, hn::Sub(hn::Load(f, scores + k), top));
-    const FV e1 = Exp(f, hn::Sub(hn::Load(f, scores + k + kN), top));
+    const FV e0 = Exp<true>(f, hn::Sub(hn::Load(f, scores + k), top));
+    const FV e1 = Exp<true>(f, hn::Sub(hn::Load(f, scores + k + kN), top));
     hn::Store(e0, f, scores + k);
     hn::Store(e1, f, scores + k + kN);
     sum0 = hn::Add(sum0, e0);
@@ -271,7 +271,8 @@ void AttendRows(const PackedTile& tile, const RowBlock& block, size_t row, size_
     shrink[r] = old - top[r];
     block.max[row + r] = max;
   }
-  for (size_t r = 0; r < kNum; r += kN) hn::Store(Exp(f, hn::Load(f, shrink + r)), f, shrink + r);
+  for (size_t r = 0; r < kNum; r += kN)
+    hn::Store(Exp<true>(f, hn::Load(f, shrink + r)), f, shrink + r);
   for (size_t r = 0; r < kNum; ++r) {
     const float sum = ExponentRow(top[r], begin, end, scores + r * kTileKeys);
     block.sum[row + r] = block.sum[row + r] * shrink[r] + sum;

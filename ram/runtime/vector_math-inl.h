@@ -1,7 +1,7 @@
 // Elementary functions on vectors of f32, shared by the kernels of the CPU engine.
 //
-// Additions and multiplications are never fused here, and whole numbers are made by adding 1.5 *
-// 2^23: every target gives the same bits. A NaN gives a NaN.
+// Additions and multiplications are not fused (but for what asks for it), and whole numbers are
+// made by adding 1.5 * 2^23: every target gives the same bits. A NaN gives a NaN.
 
 #include <cstddef>
 #include <cstdint>
@@ -49,6 +49,12 @@ HWY_INLINE V AtLeast(D d, hn::TFromD<D> low, V x) {
 #endif
 }
 
+// a * b + c, rounded twice; once where kFused asks for it and the CPU can.
+template <bool kFused = false, class V>
+HWY_INLINE V MultiplyAdd(V a, V b, V c) {
+  return kFused ? hn::MulAdd(a, b, c) : hn::Add(hn::Mul(a, b), c);
+}
+
 // ((c[0] * x + c[1]) * x + ...) + last.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Polynomial(D d, V x, V sum) {
@@ -58,29 +64,30 @@ HWY_INLINE V Polynomial(D d, V x, V sum) {
 }
 template <class D, class V = hn::Vec<D>, typename... Rest>
 HWY_INLINE V Polynomial(D d, V x, V sum, hn::TFromD<D> next, Rest... rest) {
-  return Polynomial(d, x, hn::Add(hn::Mul(sum, x), hn::Set(d, next)), rest...);
+  return Polynomial(d, x, MultiplyAdd(sum, x, hn::Set(d, next)), rest...);
 }
 
 // e^x. Relative error at most 1.2e-7 for x in [-87.6, 88.3]; 0 below -87.7, infinite above 88.4.
+// kFused: a third faster, with bits that depend on the CPU.
 //
 // e^x = 2^i * e^r, i = round(x / ln 2), |r| <= ln 2 / 2: the minimax polynomial for e^r with two
 // exact coefficients and an error of 3.1e-9, summed as a tree, which halves its latency.
-template <class D, class V = hn::Vec<D>>
+template <bool kFused = false, class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp(D d, V x) {
   const hn::RebindToSigned<D> di;
   x = AtLeast(d, -88.0f, AtMost(d, 89.0f, x));
   const V magic = hn::Set(d, 0x1.8p23f);
-  const V shifted = hn::Add(hn::Mul(x, hn::Set(d, 1.44269504f)), magic);
+  const V shifted = MultiplyAdd<kFused>(x, hn::Set(d, 1.44269504f), magic);
   const V i = hn::Sub(shifted, magic);
   // ln 2 in two parts: the first has 10 bits, so its product with i is exact.
-  const V r = hn::Sub(hn::Sub(x, hn::Mul(i, hn::Set(d, 0.693359375f))),
-                      hn::Mul(i, hn::Set(d, -2.12194440e-4f)));
+  const V r = MultiplyAdd<kFused>(i, hn::Set(d, 2.12194440e-4f),
+                                  MultiplyAdd<kFused>(i, hn::Set(d, -0.693359375f), x));
   const V square = hn::Mul(r, r);
-  const V high = hn::Add(Polynomial(d, r, hn::Set(d, 8.36874516e-3f), 4.16683908e-2f),
-                         hn::Mul(square, hn::Set(d, 1.38145396e-3f)));
-  const V low = Polynomial(d, r, hn::Set(d, 1.66665204e-1f), 4.99999934e-1f);
-  const V tail = hn::Mul(square, hn::Add(low, hn::Mul(square, high)));
-  const V p = hn::Add(hn::Set(d, 1.0f), hn::Add(r, tail));
+  const V c4 = MultiplyAdd<kFused>(r, hn::Set(d, 8.36874516e-3f), hn::Set(d, 4.16683908e-2f));
+  const V c2 = MultiplyAdd<kFused>(r, hn::Set(d, 1.66665204e-1f), hn::Set(d, 4.99999934e-1f));
+  const V high = MultiplyAdd<kFused>(square, hn::Set(d, 1.38145396e-3f), c4);
+  const V tail = MultiplyAdd<kFused>(square, MultiplyAdd<kFused>(square, high, c2), r);
+  const V p = hn::Add(hn::Set(d, 1.0f), tail);
   // 2^i; 0 for i = -127, infinite for 128.
   const auto exponent = hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127));
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(exponent)));
