@@ -26,14 +26,18 @@ constexpr std::array<Level, 5> kLevels = {{
     {"scalar", HWY_SCALAR | HWY_EMU128},
 }};
 
+// Targets that this build has and this CPU runs. The fallback always runs, whether or not Highway
+// says so.
+int64_t RunningTargets() {
+  return (hwy::SupportedTargets() | HWY_SCALAR | HWY_EMU128) & HWY_TARGETS;
+}
+
 }  // namespace
 
 std::vector<std::string> SimdLevels() {
-  // The fallback always runs, whether or not Highway says so.
-  const int64_t runs = (hwy::SupportedTargets() | HWY_SCALAR | HWY_EMU128) & HWY_TARGETS;
   std::vector<std::string> levels;
   for (const Level& level : kLevels) {
-    if ((level.targets & runs) != 0) levels.emplace_back(level.name);
+    if ((level.targets & RunningTargets()) != 0) levels.emplace_back(level.name);
   }
   RAM_CHECK(!levels.empty());
   return levels;
@@ -46,7 +50,8 @@ std::string SimdLevelOf(std::string_view isa) {
 int64_t SimdTargets(std::string_view level) {
   const std::vector<std::string> levels = SimdLevels();
   RAM_CHECK(std::ranges::find(levels, level) != levels.end());
-  return std::ranges::find(kLevels, level, &Level::name)->targets;
+  // A CPU with AVX-512 need not have all of its targets.
+  return std::ranges::find(kLevels, level, &Level::name)->targets & RunningTargets();
 }
 
 }  // namespace ram
