@@ -429,16 +429,6 @@ RAM_TILE_INLINE void ZeroSums() {
 }
 
 template <class Unit, bool kBoth>
-RAM_TILE_INLINE void LoadSums(const float* sums) {
-  Unit::template Load<0>(sums);
-  Unit::template Load<1>(sums + 256);
-  if constexpr (kBoth) {
-    Unit::template Load<2>(sums + 512);
-    Unit::template Load<3>(sums + 768);
-  }
-}
-
-template <class Unit, bool kBoth>
 RAM_TILE_INLINE void StoreSums(float* sums) {
   Unit::template Store<0>(sums);
   Unit::template Store<1>(sums + 256);
@@ -448,17 +438,29 @@ RAM_TILE_INLINE void StoreSums(float* sums) {
   }
 }
 
-// One part of x times one part of w, 32 k.
-template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights>
-RAM_TILE_INLINE void Pass(const uint8_t* x, const uint8_t* w) {
+// The sums of a tile go to memory and begin at zero again.
+template <class Unit, int kTile>
+RAM_TILE_INLINE void Restart(float* finished) {
+  Unit::template Store<kTile>(finished + kTile * 256);
+  Unit::template Zero<kTile>();
+}
+
+// One part of x times one part of w, 32 k. kRestart: of new sums; those before are stored one by
+// one as late as possible, for each has to wait for its last product.
+template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights, bool kRestart = false>
+RAM_TILE_INLINE void Pass(const uint8_t* x, const uint8_t* w, float* finished = nullptr) {
   if constexpr (kLoadWeights) Unit::template Load<4>(w);
   Unit::template Load<6>(x);
+  if constexpr (kRestart) Restart<Unit, 0>(finished);
   Unit::template Dot<kFormat, 0, 6, 4>();
   if constexpr (kLoadWeights) Unit::template Load<5>(w + kTileBytes);
+  if constexpr (kRestart) Restart<Unit, 1>(finished);
   Unit::template Dot<kFormat, 1, 6, 5>();
   if constexpr (kBoth) {
     Unit::template Load<7>(x + kTileBytes);
+    if constexpr (kRestart) Restart<Unit, 2>(finished);
     Unit::template Dot<kFormat, 2, 7, 4>();
+    if constexpr (kRestart) Restart<Unit, 3>(finished);
     Unit::template Dot<kFormat, 3, 7, 5>();
   }
 }
@@ -476,78 +478,170 @@ RAM_TILE_INLINE void Step(const uint8_t* x, const uint8_t* w) {
   }
 }
 
-RAM_TILE_INLINE void FetchAhead(const uint8_t* ahead, size_t lines) {
-  for (size_t i = 0; i < lines; ++i) _mm_prefetch(ahead + 64 * i, _MM_HINT_T1);
+// What a step fetches into L2: its share of the activations that come next.
+template <size_t kStepBytes>
+RAM_TILE_INLINE void FetchAhead(const TileProduct& product, size_t block, size_t step) {
+  if (product.ahead == nullptr) return;
+  constexpr size_t kLines = kStepBytes / 64;
+  const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
+  const uint8_t* line = product.ahead + step * kStepBytes;
+  for (size_t i = kLines * block / blocks; i < kLines * (block + 1) / blocks; ++i) {
+    _mm_prefetch(line + 64 * i, _MM_HINT_T1);
+  }
 }
 
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth>
-RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
-  if (product.first) {
-    ZeroSums<Unit, kBoth>();
-  } else {
-    LoadSums<Unit, kBoth>(product.sums);
-  }
-  constexpr size_t kStepBytes = kXParts * 2 * kTileBytes;
-  for (size_t s = 0; s < product.steps; ++s) {
-    FetchAhead(product.ahead + s * kStepBytes, product.ahead_lines);
-    Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kStepBytes,
-                                                 product.w + s * kWParts * 2 * kTileBytes);
-  }
-  StoreSums<Unit, kBoth>(product.sums);
-}
-
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts>
-void Multiply(const TileProduct& product) {
-  product.both ? MultiplyRows<Unit, kFormat, kXParts, kWParts, true>(product)
-               : MultiplyRows<Unit, kFormat, kXParts, kWParts, false>(product);
-}
-
-// What becomes of the sums of a finished group: result += s * sums + b' * (sums of x), row by row,
-// so that it can be spread over the tile products of the next group.
-struct GroupTerms {
-  __m512 scale[2];
-  __m512 bias[2];
-  const float* group_sums;  // [32 rows]
-  const float* sums;        // Of the group, four tiles.
-  float* result;
-
-  RAM_TILE_INLINE void Load(const float* terms) {
-    scale[0] = _mm512_load_ps(terms);
-    scale[1] = _mm512_load_ps(terms + 16);
-    bias[0] = _mm512_load_ps(terms + 32);
-    bias[1] = _mm512_load_ps(terms + 48);
+// Takes rows of finished sums of 32 columns to where they belong: onto the sums of the blocks of k
+// before, or to the result.
+class RowSink {
+ public:
+  RAM_TILE_INLINE RowSink(const TileProduct& product, size_t block) : product_(&product) {
+    column_ = block * kTileColumns;
+    const size_t columns = product.columns - column_;
+    mask_[0] = Mask16(columns);
+    mask_[1] = columns > 16 ? Mask16(columns - 16) : __mmask16(0);
+    sums_ = product.sums + block * 1024;
   }
 
-  RAM_TILE_INLINE void AddRow(size_t row) const {
+  // The lines that the result will need.
+  RAM_TILE_INLINE void Fetch(size_t row) const {
+    if (!product_->last || row >= product_->rows) return;
+    const float* out = product_->out + row * product_->pitch + column_;
+    __builtin_prefetch(out, /*write=*/1, /*locality=*/2);
+    __builtin_prefetch(out + 16, 1, 2);
+  }
+
+  RAM_TILE_INLINE void Take(size_t row, __m512 low, __m512 high) const {
     const size_t at = row / 16 * 512 + row % 16 * 16;
-    const __m512 sum_of_x = _mm512_set1_ps(group_sums[row]);
-#pragma GCC unroll 2
-    for (size_t half = 0; half < 2; ++half) {
-      float* to = result + at + half * 256;
-      const __m512 rest = _mm512_fmadd_ps(bias[half], sum_of_x, _mm512_load_ps(to));
-      _mm512_store_ps(to,
-                      _mm512_fmadd_ps(scale[half], _mm512_load_ps(sums + at + half * 256), rest));
+    if (!product_->first) {
+      low = _mm512_add_ps(low, _mm512_load_ps(sums_ + at));
+      high = _mm512_add_ps(high, _mm512_load_ps(sums_ + at + 256));
+    }
+    if (!product_->last) {
+      _mm512_store_ps(sums_ + at, low);
+      _mm512_store_ps(sums_ + at + 256, high);
+    } else if (row < product_->rows) {
+      float* out = product_->out + row * product_->pitch + column_;
+      _mm512_mask_storeu_ps(out, mask_[0], Finish(row, 0, low));
+      _mm512_mask_storeu_ps(out + 16, mask_[1], Finish(row, 1, high));
+    }
+  }
+
+ private:
+  RAM_TILE_INLINE __m512 Finish(size_t row, size_t half, __m512 v) const {
+    const size_t column = column_ + 16 * half;
+    if (product_->unscale_row != nullptr) {
+      v = _mm512_mul_ps(v, _mm512_set1_ps(product_->unscale_row[row]));
+      v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask_[half], product_->unscale_column + column));
+    }
+    if (product_->bias != nullptr) {
+      v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask_[half], product_->bias + column));
+    }
+    return v;
+  }
+
+  const TileProduct* product_;
+  size_t column_;
+  __mmask16 mask_[2];
+  float* sums_;
+};
+
+// Hands finished sums to their sink, some rows at a time.
+struct FinishedRows {
+  RowSink sink;
+  const float* sums;
+  size_t row;
+  size_t end;
+
+  RAM_TILE_INLINE void Advance(size_t num) {
+    for (; num > 0 && row < end; --num, ++row) {
+      const float* from = sums + row / 16 * 512 + row % 16 * 16;
+      sink.Take(row, _mm512_load_ps(from), _mm512_load_ps(from + 256));
     }
   }
 };
 
-// The passes of one group, and between them the rows of the group before.
+// While one block of columns is multiplied, the one before is taken away, row by row between the
+// tile products, which leave the vector units idle.
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth>
+RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
+  constexpr size_t kRows = kBoth ? 32 : 16;
+  constexpr size_t kStepBytes = kXParts * 2 * kTileBytes;
+  alignas(64) float sums[2][1024];
+  const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
+  const size_t rows_per_step = (kRows + product.steps - 1) / product.steps;
+  FinishedRows before = {RowSink(product, 0), sums[0], kRows, kRows};
+  const uint8_t* w = product.w;
+  for (size_t block = 0; block < blocks; ++block) {
+    const RowSink sink(product, block);
+    ZeroSums<Unit, kBoth>();
+    for (size_t s = 0; s < product.steps; ++s, w += kWParts * 2 * kTileBytes) {
+      FetchAhead<kStepBytes>(product, block, s);
+      for (size_t i = 0; i < rows_per_step; ++i) sink.Fetch(s * rows_per_step + i);
+      Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kStepBytes, w);
+      before.Advance(rows_per_step);
+    }
+    StoreSums<Unit, kBoth>(sums[block % 2]);
+    before = {sink, sums[block % 2], 0, kRows};
+  }
+  before.Advance(kRows);
+}
+
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts>
+void Multiply(const TileProduct& product) {
+  product.rows > 16 ? MultiplyRows<Unit, kFormat, kXParts, kWParts, true>(product)
+                    : MultiplyRows<Unit, kFormat, kXParts, kWParts, false>(product);
+}
+
+// A group whose sums are finished: result += s * sums + b' * (sums of x); after the last group of
+// the block of k to the sink.
+struct FinishedGroup {
+  RowSink sink;
+  __m512 scale[2];
+  __m512 bias[2];
+  const float* group_sums;  // [32 rows]
+  const float* sums;        // [4 tiles]
+  float* result;            // [4 tiles]
+  bool last;
+
+  RAM_TILE_INLINE void TakeRow(size_t row) const {
+    const size_t at = row / 16 * 512 + row % 16 * 16;
+    const __m512 sum_of_x = _mm512_set1_ps(group_sums[row]);
+    __m512 low = _mm512_fmadd_ps(bias[0], sum_of_x, _mm512_load_ps(result + at));
+    __m512 high = _mm512_fmadd_ps(bias[1], sum_of_x, _mm512_load_ps(result + at + 256));
+    low = _mm512_fmadd_ps(scale[0], _mm512_load_ps(sums + at), low);
+    high = _mm512_fmadd_ps(scale[1], _mm512_load_ps(sums + at + 256), high);
+    if (last) {  // The next block begins at zero.
+      sink.Take(row, low, high);
+      low = high = _mm512_setzero_ps();
+    }
+    _mm512_store_ps(result + at, low);
+    _mm512_store_ps(result + at + 256, high);
+  }
+};
+
+// The passes of one group. The first one stores the sums of the group before, the others leave
+// time to take its rows.
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bool kBoth,
           size_t kPass = 0>
-RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, const GroupTerms* before) {
+RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, float* finished,
+                                   const FinishedGroup& before, bool take) {
   constexpr size_t kPasses = kGroupSteps * kXParts;
+  constexpr size_t kTaking = kPasses == 1 ? 1 : kPasses - 1;  // Passes that take rows.
   constexpr size_t kRows = kBoth ? 32 : 16;
-  constexpr size_t kStep = kPass / kXParts;
-  constexpr size_t kPart = kPass % kXParts;
-  Pass<Unit, kFormat, kBoth, kPart == 0>(x + kPass * 2 * kTileBytes, w + kStep * 2 * kTileBytes);
-  if (before != nullptr) {
+  Pass<Unit, kFormat, kBoth, kPass % kXParts == 0, kPass == 0>(
+      x + kPass * 2 * kTileBytes, w + kPass / kXParts * 2 * kTileBytes, finished);
+  constexpr size_t kTurn = kPass + kTaking - kPasses;  // Of those; wraps before the first.
+  if constexpr (kTurn < kTaking) {
+    if (take) {
 #pragma GCC unroll 32
-    for (size_t row = kRows * kPass / kPasses; row < kRows * (kPass + 1) / kPasses; ++row) {
-      before->AddRow(row);
+      for (size_t row = kRows * kTurn / kTaking; row < kRows * (kTurn + 1) / kTaking; ++row) {
+        before.TakeRow(row);
+      }
     }
   }
   if constexpr (kPass + 1 < kPasses) {
-    MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth, kPass + 1>(x, w, before);
+    MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth, kPass + 1>(x, w, finished, before,
+                                                                         take);
   }
 }
 
@@ -555,55 +649,43 @@ template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bo
 RAM_TILE_INLINE void MultiplyCodeRows(const TileProduct& product) {
   constexpr size_t kRows = kBoth ? 32 : 16;
   constexpr size_t kStepBytes = kXParts * 2 * kTileBytes;
-  if (product.first) {
-    for (size_t i = 0; i < kRows * 32; i += 16) {
-      _mm512_store_ps(product.sums + i, _mm512_setzero_ps());
-    }
-  }
-  alignas(64) float sums[2][1024];
-  GroupTerms before = {};
-  before.result = product.sums;
+  alignas(64) float sums[1024];
+  alignas(64) float result[1024] = {};
+  const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
   const size_t groups = product.steps / kGroupSteps;
-  for (size_t g = 0; g < groups; ++g) {
-    const size_t s = g * kGroupSteps;
-    for (size_t i = 0; i < kGroupSteps; ++i) {
-      FetchAhead(product.ahead + (s + i) * kStepBytes, product.ahead_lines);
+  FinishedGroup before = {RowSink(product, 0), {}, {}, nullptr, sums, result, false};
+  const uint8_t* w = product.w;
+  const float* terms = product.terms;
+  ZeroSums<Unit, kBoth>();
+  for (size_t block = 0; block < blocks; ++block) {
+    const RowSink sink(product, block);
+    for (size_t g = 0; g < groups; ++g, terms += 2 * kTileColumns) {
+      const size_t s = g * kGroupSteps;
+      for (size_t i = 0; i < kGroupSteps; ++i) FetchAhead<kStepBytes>(product, block, s + i);
+      if (g + 1 == groups) {
+        for (size_t row = 0; row < kRows; ++row) sink.Fetch(row);
+      }
+      MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth>(product.x + s * kStepBytes, w, sums,
+                                                                before,
+                                                                /*take=*/block != 0 || g != 0);
+      w += kGroupSteps * 2 * kTileBytes;
+      before.sink = sink;
+      before.scale[0] = _mm512_load_ps(terms);
+      before.scale[1] = _mm512_load_ps(terms + 16);
+      before.bias[0] = _mm512_load_ps(terms + 32);
+      before.bias[1] = _mm512_load_ps(terms + 48);
+      before.group_sums = product.group_sums + g * kTileRows;
+      before.last = g + 1 == groups;
     }
-    ZeroSums<Unit, kBoth>();
-    MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth>(
-        product.x + s * kStepBytes, product.w + s * 2 * kTileBytes, g == 0 ? nullptr : &before);
-    StoreSums<Unit, kBoth>(sums[g % 2]);
-    before.Load(product.terms + g * 2 * kTileColumns);
-    before.group_sums = product.group_sums + g * kTileRows;
-    before.sums = sums[g % 2];
   }
-  for (size_t row = 0; row < kRows; ++row) before.AddRow(row);
+  StoreSums<Unit, kBoth>(sums);
+  for (size_t row = 0; row < kRows; ++row) before.TakeRow(row);
 }
 
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps>
 void MultiplyCodes(const TileProduct& product) {
-  product.both ? MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, true>(product)
-               : MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, false>(product);
-}
-
-void Write(const TileResult& result) {
-  const __m512 one = _mm512_set1_ps(1);
-  for (size_t column = 0; column < result.columns; column += 16) {
-    const __mmask16 mask = Mask16(result.columns - column);
-    const __m512 unscale =
-        result.unscale_column ? _mm512_maskz_loadu_ps(mask, result.unscale_column + column) : one;
-    const __m512 bias =
-        result.bias ? _mm512_maskz_loadu_ps(mask, result.bias + column) : _mm512_setzero_ps();
-    const float* from = result.sums + column / 32 * 1024 + column / 16 % 2 * 256;
-    for (size_t r = 0; r < result.rows; ++r) {
-      __m512 v = _mm512_load_ps(from + r / 16 * 512 + r % 16 * 16);
-      if (result.unscale_row) {
-        v = _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(result.unscale_row[r])), unscale);
-      }
-      if (result.bias) v = _mm512_add_ps(v, bias);
-      _mm512_mask_storeu_ps(result.out + r * result.pitch + column, mask, v);
-    }
-  }
+  product.rows > 16 ? MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, true>(product)
+                    : MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, false>(product);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -620,7 +702,6 @@ constexpr TileKernels MakeTileKernels() {
       .multiply_codes = {MultiplyCodes<Unit, kFormat, kXParts, 1>,
                          MultiplyCodes<Unit, kFormat, kXParts, 2>,
                          MultiplyCodes<Unit, kFormat, kXParts, 4>},
-      .write = Write,
   };
   if constexpr (kXParts >= 2) kernels.multiply[1] = Multiply<Unit, kFormat, kXParts, 2>;
   if constexpr (kXParts >= 3) kernels.multiply[2] = Multiply<Unit, kFormat, kXParts, 3>;

@@ -75,37 +75,33 @@ struct TileWeightBlock {
   float* group_terms = nullptr;
 };
 
-// A product of 32 rows and 32 columns.
+// A product of up to 32 rows with a block of weights, over one block of k. Blocks of k are summed
+// one by one, and then added: shorter sums have smaller errors.
 struct TileProduct {
-  const uint8_t* x = nullptr;
-  const uint8_t* w = nullptr;
+  const uint8_t* x = nullptr;  // From the first step on.
+  const uint8_t* w = nullptr;  // [block of 32 columns][steps][parts][2 tiles]
   size_t steps = 0;
-  bool first = true;  // Sums begin at zero.
-  bool both = true;   // Rows 16-31 exist.
-  float* sums = nullptr;
-  // kCodes.
-  const float* terms = nullptr;       // [groups][2][32 columns]
-  const float* group_sums = nullptr;  // [groups][32 rows]
-  // Fetched into L2 meanwhile: at each step `ahead_lines` lines of 64 bytes from `ahead` on, which
-  // moves on by as much as x does.
-  const uint8_t* ahead = nullptr;
-  size_t ahead_lines = 0;
-};
-
-// A result of up to 32 rows x `columns`.
-struct TileResult {
-  const float* sums = nullptr;
-  const float* unscale_row = nullptr;     // [32]; null: none.
-  const float* unscale_column = nullptr;  // [columns]; null: none.
-  const float* bias = nullptr;            // [columns]; null: none.
   size_t rows = 0;
   size_t columns = 0;
-  float* out = nullptr;
+  // kCodes.
+  const float* terms = nullptr;       // [block of 32 columns][groups][2][32]
+  const float* group_sums = nullptr;  // [groups][32 rows]
+  // Sums of all blocks of k but the last: [block of 32 columns][4 tiles].
+  float* sums = nullptr;
+  bool first = true;  // Of the blocks of k.
+  bool last = true;
+  // Where the last block goes: result * unscale_row * unscale_column + bias.
+  float* out = nullptr;  // [rows, columns]
   size_t pitch = 0;
+  const float* unscale_row = nullptr;     // [32]; null: neither.
+  const float* unscale_column = nullptr;  // [columns]
+  const float* bias = nullptr;            // [columns]; null: none.
+  // Packed activations that come next; fetched into L2 meanwhile. Null: none.
+  const uint8_t* ahead = nullptr;
 };
 
-// One way of multiplying: a format and a number of parts. All functions but `split` and
-// `pack`/`find_powers`/`write` need a TileScope.
+// One way of multiplying: a format and a number of parts. `multiply` and `multiply_codes` need a
+// TileScope.
 struct TileKernels {
   TileFormat format = TileFormat::kBf16;
   size_t x_parts = 0;
@@ -115,11 +111,10 @@ struct TileKernels {
   void (*find_powers)(const TileWeightBlock& block) = nullptr;
   // In 1, 2 or 3 parts (index + 1); kCodes always in one.
   void (*pack[3])(const TileWeightBlock& block) = {};
-  // sums (+)= x * w, one block of 32 columns; w in 1, 2 or 3 parts.
+  // Weights in 1, 2 or 3 parts, at most as many as x has.
   void (*multiply[3])(const TileProduct& product) = {};
-  // The same for kCodes and groups of 32, 64, 128.
+  // kCodes with groups of 32, 64, 128.
   void (*multiply_codes[3])(const TileProduct& product) = {};
-  void (*write)(const TileResult& result) = nullptr;
 };
 
 // Kernels for the tile unit; x in 1, 2 or 3 parts. Null where this build has none (other CPUs than

@@ -4,10 +4,11 @@
 // L1 48 KiB, L2 2 MiB; docs/speed.md):
 //   1. Rows of x are split into parts and packed as tiles, once for all products of a group, in
 //      panels of at most kPanelBytes.
-//   2. A task takes 256 columns of the result. It decodes and packs their weights for up to kMaxK
-//      of k into its thread's half of L2; all row blocks of the panel sweep over them.
-//   3. For each block of 32 rows: kInnerSteps of x stay in L1 while the weights come from L2; the
-//      32 x 256 sums lie in L2 (if K > kMaxK: those of all rows, in L3).
+//   2. A task takes 512 columns of the result, so that x need not come from L3 too often. It
+//      decodes and packs their weights for up to kMaxK of k into its thread's half of L2; all row
+//      blocks of the panel sweep over them.
+//   3. The sums of 32 x 32 leave the tiles after each block of k and are added up in f32: what is
+//      not final lies in L3.
 // The blocks of k depend on K and the stored form alone, so each element has one order of summation
 // whatever the batch and the threads are.
 
@@ -24,9 +25,11 @@
 namespace ram {
 namespace {
 
-constexpr size_t kColumns = 256;                        // Of a task; also those of a sink's tile.
+constexpr size_t kColumns = 512;                        // Of a task, at most.
+constexpr size_t kSinkColumns = 256;                    // Of a tile for a sink.
 constexpr size_t kPanelBytes = size_t{128} << 20;       // Packed activations in memory at a time.
 constexpr size_t kPackedWeightBytes = size_t{1} << 20;  // Half of L2.
+constexpr size_t kMaxK = 1024;                          // Of one sum; longer ones are less exact.
 constexpr size_t kGroupMultiple = 128;  // Blocks of k end where groups of every size end.
 constexpr size_t kMinSliceRows = 512;   // Fewer rows do not pay for decoding weights once more.
 
@@ -78,7 +81,7 @@ struct Panel {
   }
 };
 
-// 256 columns of one product, for some of the rows of a panel.
+// 512 columns of one product, or less, for some of the rows of a panel.
 struct Task {
   const Panel* panel = nullptr;
   const Product* product = nullptr;
@@ -89,29 +92,29 @@ struct Task {
 
 // How a product with K = cols is cut, and what a thread needs for it.
 struct Blocking {
-  size_t parts = 1;
+  size_t parts = 1;    // Of the weights.
+  size_t columns = 0;  // Of a task.
   size_t block_k = 0;
-  size_t inner_steps = 0;
 
   Blocking(const TileKernels& kernels, const Matrix& matrix) {
     const TileWeights form = TileForm(matrix);
     parts = form == TileWeights::kCodes ? 1 : WeightParts(kernels, form);
-    const size_t max_k =
-        kPackedWeightBytes / (kColumns * 2 * parts) / kGroupMultiple * kGroupMultiple;
+    columns = parts == 1 ? kColumns : kColumns / 2;
+    const size_t max_k = std::min(
+        kMaxK, kPackedWeightBytes / (columns * 2 * parts) / kGroupMultiple * kGroupMultiple);
     const size_t num_blocks = (matrix.cols + max_k - 1) / max_k;
     block_k = RoundUp((matrix.cols + num_blocks - 1) / num_blocks, kGroupMultiple);
-    inner_steps = 64;
   }
 };
 
 // Working memory of a thread.
 struct Scratch {
   uint8_t* packed = nullptr;        // Weights.
-  float* group_terms = nullptr;     // kCodes: [256 / 32][groups][2][32]
-  float* powers = nullptr;          // f16: [256]
-  float* unscale_column = nullptr;  // [256]
-  float* tile = nullptr;            // For sinks: [32][256]
-  float* sums = nullptr;            // [row blocks][32 x 256]
+  float* group_terms = nullptr;     // kCodes: [512 / 32][groups][2][32]
+  float* powers = nullptr;          // f16: [512]
+  float* unscale_column = nullptr;  // [512]
+  float* tile = nullptr;            // For sinks: [32][512]
+  float* sums = nullptr;            // [row blocks][32 x 512]
 
   Scratch(BufferPlan plan, size_t sum_blocks, size_t* bytes) {
     packed = plan.Take<uint8_t>(kPackedWeightBytes);
@@ -138,12 +141,10 @@ class TileProducts : public Products {
                    BufferPlan* plan) const;
   void MultiplyPanels(std::span<const Panel> panels, ThreadPool& pool);
   void SplitBlock(const Panel& panel, size_t block) const;
-  TileWeightBlock WeightBlock(const Task& task, const Scratch& scratch) const;
+  TileWeightBlock WeightBlock(const Task& task, size_t columns, const Scratch& scratch) const;
   void RunTask(const Task& task, const Scratch& scratch, size_t thread) const;
-  void MultiplyBlock(const Task& task, const TileWeightBlock& weights, const Blocking& blocking,
-                     size_t block, float* sums) const;
-  void WriteBlock(const Task& task, const Scratch& scratch, size_t block, const float* sums,
-                  size_t thread) const;
+  void MultiplyBlock(const Task& task, const TileWeightBlock& weights, const Scratch& scratch,
+                     size_t parts, size_t block, float* sums, size_t thread) const;
 
   std::string name_;
   const TileKernels& kernels_;
@@ -242,7 +243,8 @@ void TileProducts::MultiplyPanels(std::span<const Panel> panels, ThreadPool& poo
   size_t num_tasks = 0;
   for (const Panel& panel : panels) {
     for (const Product& product : panel.group->products) {
-      num_tasks += (product.matrix.rows + kColumns - 1) / kColumns;
+      const size_t columns = Blocking(kernels_, product.matrix).columns;
+      num_tasks += (product.matrix.rows + columns - 1) / columns;
     }
   }
   const size_t enough = pool.num_threads() == 1 ? 1 : 3 * pool.num_threads();
@@ -254,7 +256,7 @@ void TileProducts::MultiplyPanels(std::span<const Panel> panels, ThreadPool& poo
         std::max(kMinSliceRows / kTileRows, (panel.num_blocks() + slices - 1) / slices);
     for (const Product& product : panel.group->products) {
       const Blocking blocking(kernels_, product.matrix);
-      for (size_t col = 0; col < product.matrix.rows; col += kColumns) {
+      for (size_t col = 0; col < product.matrix.rows; col += blocking.columns) {
         for (size_t b = 0; b < panel.num_blocks(); b += blocks_per_slice) {
           const size_t num = std::min(blocks_per_slice, panel.num_blocks() - b);
           tasks.push_back({&panel, &product, col, b, num});
@@ -290,7 +292,8 @@ void TileProducts::SplitBlock(const Panel& panel, size_t block) const {
   kernels_.split(split);
 }
 
-TileWeightBlock TileProducts::WeightBlock(const Task& task, const Scratch& scratch) const {
+TileWeightBlock TileProducts::WeightBlock(const Task& task, size_t columns,
+                                          const Scratch& scratch) const {
   const Matrix& matrix = task.product->matrix;
   TileWeightBlock block;
   block.form = TileForm(matrix);
@@ -306,7 +309,7 @@ TileWeightBlock TileProducts::WeightBlock(const Task& task, const Scratch& scrat
   if (matrix.scales != nullptr) {
     block.scales = matrix.scales + task.first_col * block.scale_row_bytes;
   }
-  block.columns = std::min(kColumns, matrix.rows - task.first_col);
+  block.columns = std::min(columns, matrix.rows - task.first_col);
   block.cols = matrix.cols;
   block.powers = scratch.powers;
   block.packed = scratch.packed;
@@ -316,7 +319,7 @@ TileWeightBlock TileProducts::WeightBlock(const Task& task, const Scratch& scrat
 
 void TileProducts::RunTask(const Task& task, const Scratch& scratch, size_t thread) const {
   const Blocking blocking(kernels_, task.product->matrix);
-  TileWeightBlock weights = WeightBlock(task, scratch);
+  TileWeightBlock weights = WeightBlock(task, blocking.columns, scratch);
   if (kernels_.format == TileFormat::kF16) {
     std::fill_n(scratch.unscale_column, kColumns, 1.0F);
     if (weights.form != TileWeights::kCodes) {
@@ -332,86 +335,57 @@ void TileProducts::RunTask(const Task& task, const Scratch& scratch, size_t thre
     weights.num_k = std::min(blocking.block_k, weights.cols - k);
     kernels_.pack[blocking.parts - 1](weights);
     for (size_t b = 0; b < task.num_blocks; ++b) {
-      float* sums = scratch.sums + (one_block ? 0 : b) * kTileRows * kColumns;
-      MultiplyBlock(task, weights, blocking, task.first_block + b, sums);
-      if (k + blocking.block_k >= weights.cols) {
-        WriteBlock(task, scratch, task.first_block + b, sums, thread);
-      }
+      float* sums = one_block ? nullptr : scratch.sums + b * kTileRows * kColumns;
+      MultiplyBlock(task, weights, scratch, blocking.parts, task.first_block + b, sums, thread);
     }
   }
 }
 
-// 32 rows times 256 columns, over one block of k.
+// 32 rows times the columns of a task, over one block of k.
 void TileProducts::MultiplyBlock(const Task& task, const TileWeightBlock& weights,
-                                 const Blocking& blocking, size_t block, float* sums) const {
-  const Panel& panel = *task.panel;
-  const size_t step_bytes = kernels_.x_parts * 2 * kTileBytes;
-  const size_t steps = (weights.num_k + kTileStep - 1) / kTileStep;
-  const size_t weight_step_bytes = blocking.parts * 2 * kTileBytes;
-  const uint8_t* x =
-      panel.packed + block * panel.block_bytes + weights.first_k / kTileStep * step_bytes;
-  const bool both = panel.rows - block * kTileRows > 16;
-  const bool codes = weights.form == TileWeights::kCodes;
-  const size_t group_index = codes ? GroupIndex(static_cast<int>(weights.group_size)) : 0;
-  const size_t groups = steps >> group_index;
-  const float* group_sums = codes ? panel.block_sums(group_index, block) +
-                                        weights.first_k / weights.group_size * kTileRows
-                                  : nullptr;
-  const size_t column_blocks = (weights.columns + kTileColumns - 1) / kTileColumns;
-  // The next rows come from L3 or memory: each column block fetches its share of them.
-  const size_t step_lines = step_bytes / 64;
-  const size_t ahead_lines = (step_lines + column_blocks - 1) / column_blocks;
-  const bool fetch = block + 1 < task.first_block + task.num_blocks;
-  for (size_t s = 0; s < steps; s += blocking.inner_steps) {
-    TileProduct product;
-    product.steps = std::min(blocking.inner_steps, steps - s);
-    product.x = x + s * step_bytes;
-    product.first = weights.first_k == 0 && s == 0;
-    product.both = both;
-    for (size_t c = 0; c < column_blocks; ++c) {
-      product.w = weights.packed + (c * steps + s) * weight_step_bytes;
-      product.sums = sums + c * kTileRows * kTileColumns;
-      const size_t first_line = std::min(c * ahead_lines, step_lines);
-      product.ahead = product.x + panel.block_bytes + first_line * 64;
-      product.ahead_lines = fetch ? std::min(ahead_lines, step_lines - first_line) : 0;
-      if (codes) {
-        const size_t group = s >> group_index;
-        product.terms = weights.group_terms + (c * groups + group) * 2 * kTileColumns;
-        product.group_sums = group_sums + group * kTileRows;
-        kernels_.multiply_codes[group_index](product);
-      } else {
-        kernels_.multiply[blocking.parts - 1](product);
-      }
-    }
-  }
-}
-
-void TileProducts::WriteBlock(const Task& task, const Scratch& scratch, size_t block,
-                              const float* sums, size_t thread) const {
+                                 const Scratch& scratch, size_t parts, size_t block, float* sums,
+                                 size_t thread) const {
   const Panel& panel = *task.panel;
   const Product& product = *task.product;
   const size_t row = block * kTileRows;
-  TileResult result;
-  result.sums = sums;
-  if (kernels_.format == TileFormat::kF16) {
-    result.unscale_row = panel.unscale + row;
-    result.unscale_column = scratch.unscale_column;
+  TileProduct one;
+  one.x = panel.packed + block * panel.block_bytes +
+          weights.first_k / kTileStep * kernels_.x_parts * 2 * kTileBytes;
+  one.w = weights.packed;
+  one.steps = (weights.num_k + kTileStep - 1) / kTileStep;
+  one.rows = std::min(kTileRows, panel.rows - row);
+  one.columns = weights.columns;
+  one.sums = sums;
+  one.first = weights.first_k == 0;
+  one.last = weights.first_k + weights.num_k == weights.cols;
+  if (one.last) {
+    one.out = product.sink != nullptr ? scratch.tile
+                                      : product.out.row(panel.first_row + row) + task.first_col;
+    one.pitch = product.sink != nullptr ? kColumns : product.out.pitch;
+    if (!product.bias.empty()) one.bias = product.bias.data() + task.first_col;
+    if (kernels_.format == TileFormat::kF16) {
+      one.unscale_row = panel.unscale + row;
+      one.unscale_column = scratch.unscale_column;
+    }
   }
-  if (!product.bias.empty()) result.bias = product.bias.data() + task.first_col;
-  result.rows = std::min(kTileRows, panel.rows - row);
-  result.columns = std::min(kColumns, product.matrix.rows - task.first_col);
-  if (product.sink == nullptr) {
-    result.out = product.out.row(panel.first_row + row) + task.first_col;
-    result.pitch = product.out.pitch;
-    kernels_.write(result);
-    return;
+  if (block + 1 < task.first_block + task.num_blocks) one.ahead = one.x + panel.block_bytes;
+  if (weights.form == TileWeights::kCodes) {
+    const size_t index = GroupIndex(static_cast<int>(weights.group_size));
+    one.terms = weights.group_terms;
+    one.group_sums =
+        panel.block_sums(index, block) + weights.first_k / weights.group_size * kTileRows;
+    kernels_.multiply_codes[index](one);
+  } else {
+    kernels_.multiply[parts - 1](one);
   }
-  result.out = scratch.tile;
-  result.pitch = kColumns;
-  kernels_.write(result);
-  product.sink(thread, {panel.first_row + row,
-                        task.first_col,
-                        {scratch.tile, result.rows, result.columns, kColumns}});
+  if (one.last && product.sink != nullptr) {
+    for (size_t c = 0; c < one.columns; c += kSinkColumns) {
+      product.sink(thread, {panel.first_row + row,
+                            task.first_col + c,
+                            {scratch.tile + c, one.rows, std::min(kSinkColumns, one.columns - c),
+                             kColumns}});
+    }
+  }
 }
 
 }  // namespace
