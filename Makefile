@@ -46,7 +46,7 @@ lint:
 
 bench: build
 	cmake --preset $(PRESET) -DRAM_DEVELOPER=ON
-	cmake --build --preset $(PRESET) --target quantize_bench measure_bench solve_bench -j $(JOBS)
+	cmake --build --preset $(PRESET) --target quantize_bench measure_bench solve_bench stats_bench -j $(JOBS)
 
 clean:
 	rm -rf build
