@@ -20,16 +20,6 @@ constexpr uint64_t kAlignment = 64;
 
 uint64_t Aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// "model.layers.3.mlp.gate.weight" -> "mlp.gate"; "model.norm.weight" -> "norm".
-std::string NameBelow(const CatalogTensor& tensor) {
-  const std::string module = tensor.module();
-  if (tensor.layer < 0) return module.substr(module.rfind('.') + 1);
-  const std::string layer = fmt::format("layers.{}.", tensor.layer);
-  const size_t at = module.find(layer);
-  RAM_CHECK(at != std::string::npos);
-  return module.substr(at + layer.size());
-}
-
 Matrix::Form FormOf(Encoding encoding) {
   switch (encoding) {
     case Encoding::kAffine:
@@ -198,6 +188,15 @@ std::string DescribeForms(const Catalog& catalog) {
 
 }  // namespace
 
+std::string NameBelowLayer(const CatalogTensor& tensor) {
+  const std::string module = tensor.module();
+  if (tensor.layer < 0) return module.substr(module.rfind('.') + 1);
+  const std::string layer = fmt::format("layers.{}.", tensor.layer);
+  const size_t at = module.find(layer);
+  RAM_CHECK(at != std::string::npos);
+  return module.substr(at + layer.size());
+}
+
 class WeightLoader final : public WeightSource {
  public:
   WeightLoader(const Checkpoint& checkpoint, Catalog catalog, Numerics numerics)
@@ -224,12 +223,12 @@ class WeightLoader final : public WeightSource {
     RAM_ASSIGN_OR_RETURN(loaded.memory_, AlignedMemory::Allocate(plan.matrix_bytes));
     std::vector<Task> tasks;
     for (const size_t tensor : plan.vectors) {
-      std::vector<float>& vector = loaded.vectors_[NameBelow(catalog_.tensors[tensor])];
+      std::vector<float>& vector = loaded.vectors_[NameBelowLayer(catalog_.tensors[tensor])];
       vector.resize(catalog_.tensors[tensor].cols);
       tasks.push_back({.tensor = tensor, .vector = &vector});
     }
     for (const MatrixPlace& place : plan.matrices) {
-      Matrix& matrix = loaded.matrices_[NameBelow(catalog_.tensors[place.tensor])];
+      Matrix& matrix = loaded.matrices_[NameBelowLayer(catalog_.tensors[place.tensor])];
       matrix = place.matrix;
       matrix.values = loaded.memory_.data() + place.values;
       if (matrix.form != Matrix::Form::kDense) {

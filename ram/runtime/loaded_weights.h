@@ -60,12 +60,19 @@ class LoadedWeights {
 
  private:
   friend class WeightLoader;
+  friend class RandomWeights;
   std::map<std::string, Matrix, std::less<>> matrices_;
   std::map<std::string, std::vector<float>, std::less<>> vectors_;
   AlignedMemory memory_;  // Of all matrices.
 };
 
+// "model.layers.3.mlp.gate.weight" -> "mlp.gate"; "model.norm.weight" -> "norm".
+std::string NameBelowLayer(const CatalogTensor& tensor);
+
 // Where the weights of one model come from. Headers are read on opening, weights on request.
+// Matrices stay as they are stored, dense or packed; FP8 becomes F32 (BF16 for kMlx), GPTQ and AWQ
+// become F32. Vectors are f32, and the ones that checkpoints leave out of norms (qwen3_next,
+// qwen3_5) are added: in f32 for kHf, rounded to the source's type for kMlx.
 class WeightSource {
  public:
   // The checkpoint outlives the source. Errors: everything that BindCatalog says; kCorrupt also for
