@@ -206,24 +206,24 @@ class VectorElementwise final : public Elementwise {
   }
 
   void PrepareHeads(float* row, uint64_t position, const HeadSpec& spec) const override {
-    using enum HeadSpec::Norm;
+    using Norm = HeadSpec::Norm;
     const size_t dim = spec.head_dim;
     const size_t pairs = spec.inv_freq.size();
     RAM_CHECK(pairs <= kMaxPairs && spec.rope_first + 2 * pairs <= dim);
     Angles angles;
     FindAngles(position, spec, angles);
     const float* weight = spec.norm_weight.data();
-    if (spec.norm == kWholeRow) NormRow(row, weight, spec.heads * dim, spec.norm_eps, row);
+    if (spec.norm == Norm::kWholeRow) NormRow(row, weight, spec.heads * dim, spec.norm_eps, row);
     for (size_t h = 0; h < spec.heads; ++h) {
       float* head = row + h * dim;
-      if (spec.norm == kPerHead) NormRow(head, weight, dim, spec.norm_eps, head);
+      if (spec.norm == Norm::kPerHead) NormRow(head, weight, dim, spec.norm_eps, head);
       float* rotated = head + spec.rope_first;
       if (spec.interleaved) {
         RotateInterleaved(angles, pairs, rotated);
       } else {
         RotateHalves(angles, pairs, rotated);
       }
-      if (spec.norm == kAfter) ScaleRow(RmsFactor(head, dim, spec.norm_eps), dim, head);
+      if (spec.norm == Norm::kAfter) ScaleRow(RmsFactor(head, dim, spec.norm_eps), dim, head);
     }
     if (spec.temperature != 0) ScaleRow(TemperatureAt(position, spec), spec.heads * dim, row);
   }
@@ -270,10 +270,10 @@ class VectorElementwise final : public Elementwise {
 
   void Route(const float* logits, const RouterSpec& spec, uint32_t* expert,
              float* weight) const override {
-    using enum RouterSpec::Kind;
+    using Kind = RouterSpec::Kind;
     const F f;
     std::vector<float> scores(spec.experts);
-    if (spec.kind == kSigmoid || spec.kind == kSigmoidInput) {
+    if (spec.kind == Kind::kSigmoid || spec.kind == Kind::kSigmoidInput) {
       Map(logits, spec.experts, scores.data(),
           [f](FV v) HWY_ATTR { return ram::HWY_NAMESPACE::Sigmoid(f, v); });
     } else {

@@ -93,7 +93,7 @@ void ExpectHeads(const std::vector<float>& got, std::vector<float> want, uint64_
 }
 
 TEST_P(ElementwiseTest, PrepareHeadsWithEveryOption) {
-  using enum HeadSpec::Norm;
+  using Norm = HeadSpec::Norm;
   struct Shape {
     uint64_t head_dim, pairs, first;
   };
@@ -106,12 +106,13 @@ TEST_P(ElementwiseTest, PrepareHeadsWithEveryOption) {
     for (size_t i = 0; i < shape.pairs; ++i) {
       inv_freq[i] = std::pow(10000.0f, -static_cast<float>(i) / static_cast<float>(shape.pairs));
     }
-    for (const HeadSpec::Norm norm : {kNone, kPerHead, kWholeRow, kAfter}) {
+    for (const Norm norm : {Norm::kNone, Norm::kPerHead, Norm::kWholeRow, Norm::kAfter}) {
       for (const bool interleaved : {false, true}) {
         for (const uint64_t position : {0ULL, 1ULL, 17ULL, 8191ULL, 131071ULL, 999'999ULL}) {
           HeadSpec spec = {.heads = 4, .head_dim = shape.head_dim, .norm = norm};
           spec.norm_weight = std::span(weight).first(
-              norm == kWholeRow ? 4 * shape.head_dim : (norm == kPerHead ? shape.head_dim : 0));
+              norm == Norm::kWholeRow ? 4 * shape.head_dim
+                                      : (norm == Norm::kPerHead ? shape.head_dim : 0));
           spec.norm_eps = 1e-6f;
           spec.inv_freq = inv_freq;
           spec.rope_first = shape.first;
@@ -209,7 +210,7 @@ void ExpectRoutes(const Elementwise& kernels, const std::vector<float>& logits,
 }
 
 TEST_P(ElementwiseTest, RoutesOfEveryKind) {
-  using enum RouterSpec::Kind;
+  using Kind = RouterSpec::Kind;
   struct Sizes {
     uint64_t experts, top_k, groups, top_groups;
   };
@@ -217,7 +218,8 @@ TEST_P(ElementwiseTest, RoutesOfEveryKind) {
   for (const Sizes sizes :
        {Sizes{8, 2, 1, 1}, Sizes{16, 1, 1, 1}, Sizes{60, 4, 1, 1}, Sizes{128, 8, 4, 2},
         Sizes{256, 8, 8, 4}, Sizes{5, 5, 1, 1}, Sizes{4, 2, 4, 3}}) {
-    for (const RouterSpec::Kind kind : {kSoftmax, kTopkSoftmax, kSigmoid, kSigmoidInput}) {
+    for (const Kind kind :
+         {Kind::kSoftmax, Kind::kTopkSoftmax, Kind::kSigmoid, Kind::kSigmoidInput}) {
       for (const bool renormalize : {false, true}) {
         for (const bool corrected : {false, true}) {
           const std::vector<float> correction = Random(sizes.experts, ++seed, 0.2f);
@@ -225,9 +227,9 @@ TEST_P(ElementwiseTest, RoutesOfEveryKind) {
           spec.renormalize = renormalize;
           spec.renormalize_eps = 1e-20f;
           spec.scale = 1.8f;
-          spec.groups = kind == kSigmoid ? sizes.groups : 1;
-          spec.top_groups = kind == kSigmoid ? sizes.top_groups : 1;
-          if (corrected && kind == kSigmoid) spec.correction = correction;
+          spec.groups = kind == Kind::kSigmoid ? sizes.groups : 1;
+          spec.top_groups = kind == Kind::kSigmoid ? sizes.top_groups : 1;
+          if (corrected && kind == Kind::kSigmoid) spec.correction = correction;
           for (int i = 0; i < 20; ++i) {
             ExpectRoutes(*kernels_, Random(sizes.experts, ++seed, 2), spec);
           }
@@ -238,14 +240,14 @@ TEST_P(ElementwiseTest, RoutesOfEveryKind) {
 }
 
 TEST_P(ElementwiseTest, RoutesToTheLowestOfEqualExperts) {
-  using enum RouterSpec::Kind;
+  using Kind = RouterSpec::Kind;
   std::vector<float> logits(40, 0.5f);
   logits[7] = logits[30] = logits[31] = 1;
-  for (const RouterSpec::Kind kind : {kSoftmax, kTopkSoftmax, kSigmoid}) {
+  for (const Kind kind : {Kind::kSoftmax, Kind::kTopkSoftmax, Kind::kSigmoid}) {
     for (const uint64_t top_k : {1ULL, 2ULL, 3ULL, 4ULL, 6ULL}) {
       ExpectRoutes(*kernels_, logits, {.kind = kind, .experts = 40, .top_k = top_k});
     }
-    RouterSpec grouped = {.kind = kSigmoid, .experts = 40, .top_k = 3};
+    RouterSpec grouped = {.kind = Kind::kSigmoid, .experts = 40, .top_k = 3};
     grouped.groups = 4;
     grouped.top_groups = 2;
     ExpectRoutes(*kernels_, logits, grouped);

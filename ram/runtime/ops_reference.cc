@@ -238,9 +238,9 @@ void HeadLinearTransposedReference(Rows x, const Matrix& matrix, uint64_t head_p
 }
 
 void PrepareHeadsReference(float* row, uint64_t position, const HeadSpec& spec) {
-  using enum HeadSpec::Norm;
+  using Norm = HeadSpec::Norm;
   const uint64_t dim = spec.head_dim;
-  if (spec.norm == kWholeRow)
+  if (spec.norm == Norm::kWholeRow)
     RmsNormReference(row, spec.norm_weight.data(), spec.heads * dim, spec.norm_eps, row);
   const double past =
       std::floor(static_cast<double>(position + 1) / static_cast<double>(spec.floor_scale));
@@ -248,10 +248,10 @@ void PrepareHeadsReference(float* row, uint64_t position, const HeadSpec& spec) 
       static_cast<float>(1 + static_cast<double>(spec.temperature) * std::log(1 + past));
   for (uint64_t h = 0; h < spec.heads; ++h) {
     float* head = row + h * dim;
-    if (spec.norm == kPerHead)
+    if (spec.norm == Norm::kPerHead)
       RmsNormReference(head, spec.norm_weight.data(), dim, spec.norm_eps, head);
     Rotate(head, position, spec);
-    if (spec.norm == kAfter) RmsNormReference(head, nullptr, dim, spec.norm_eps, head);
+    if (spec.norm == Norm::kAfter) RmsNormReference(head, nullptr, dim, spec.norm_eps, head);
     if (spec.temperature == 0) continue;
     for (uint64_t i = 0; i < dim; ++i) head[i] *= factor;
   }
@@ -319,11 +319,11 @@ void DeltaReference(Rows qkv, Rows z, Rows b, Rows a, std::span<const DeltaInput
 }
 
 void RouteReference(const float* logits, const RouterSpec& spec, uint32_t* expert, float* weight) {
-  using enum RouterSpec::Kind;
+  using Kind = RouterSpec::Kind;
   const std::span<const float> all(logits, spec.experts);
-  const bool sigmoid = spec.kind == kSigmoid || spec.kind == kSigmoidInput;
+  const bool sigmoid = spec.kind == Kind::kSigmoid || spec.kind == Kind::kSigmoidInput;
   std::vector<float> choice(all.begin(), all.end());
-  if (spec.kind == kSigmoid) {
+  if (spec.kind == Kind::kSigmoid) {
     for (uint64_t e = 0; e < spec.experts; ++e) {
       choice[e] = SigmoidReference(logits[e]);
       if (!spec.correction.empty()) choice[e] += spec.correction[e];
@@ -338,7 +338,7 @@ void RouteReference(const float* logits, const RouterSpec& spec, uint32_t* exper
     return sigmoid ? Sigmoid(logits[e]) : std::exp(static_cast<double>(logits[e]) - max);
   };
   double sum = 0;
-  if (spec.kind == kSoftmax && !spec.renormalize) {
+  if (spec.kind == Kind::kSoftmax && !spec.renormalize) {
     for (uint32_t e = 0; e < spec.experts; ++e) sum += score(e);
   } else if (!sigmoid || spec.renormalize) {
     for (const uint32_t e : chosen) sum += score(e);

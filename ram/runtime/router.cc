@@ -48,26 +48,26 @@ void KeepBestGroups(const RouterSpec& spec, float* choices) {
 
 void ChooseExperts(const float* logits, const float* scores, const RouterSpec& spec,
                    uint32_t* expert, float* weight) {
-  using enum RouterSpec::Kind;
+  using Kind = RouterSpec::Kind;
   const uint64_t k = spec.top_k;
   RAM_CHECK(k > 0 && k <= spec.experts);
-  if (spec.kind == kSigmoid && !(spec.correction.empty() && spec.groups == 1)) {
+  if (spec.kind == Kind::kSigmoid && !(spec.correction.empty() && spec.groups == 1)) {
     std::vector<float> choices(scores, scores + spec.experts);
     for (uint64_t e = 0; e < spec.correction.size(); ++e) choices[e] += spec.correction[e];
     if (spec.groups > 1) KeepBestGroups(spec, choices.data());
     Largest(choices.data(), spec.experts, k, expert, weight);
   } else {
     // Scores may be equal where logits are not; sigmoids are what is compared where they are used.
-    Largest(spec.kind == kSigmoid ? scores : logits, spec.experts, k, expert, weight);
+    Largest(spec.kind == Kind::kSigmoid ? scores : logits, spec.experts, k, expert, weight);
   }
   std::sort(expert, expert + k);
 
   double sum = 1;
-  if (spec.kind == kSoftmax && !spec.renormalize) {
+  if (spec.kind == Kind::kSoftmax && !spec.renormalize) {
     sum = 0;
     for (uint64_t e = 0; e < spec.experts; ++e) sum += static_cast<double>(scores[e]);
-  } else if (spec.kind == kSoftmax || spec.kind == kTopkSoftmax || spec.renormalize) {
-    const bool softmax = spec.kind == kSoftmax || spec.kind == kTopkSoftmax;
+  } else if (spec.kind == Kind::kSoftmax || spec.kind == Kind::kTopkSoftmax || spec.renormalize) {
+    const bool softmax = spec.kind == Kind::kSoftmax || spec.kind == Kind::kTopkSoftmax;
     sum = softmax ? 0 : static_cast<double>(spec.renormalize_eps);
     for (uint64_t i = 0; i < k; ++i) sum += static_cast<double>(scores[expert[i]]);
   }
