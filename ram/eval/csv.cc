@@ -135,6 +135,10 @@ Result<std::vector<double>> NumberColumn(const CsvTable& table, size_t index,
                    fmt::format("line {}, column {}: \"{}\" is not a finite number", table.lines[i],
                                table.names[index], cell.substr(0, kMostShown)));
     }
+    if (std::abs(*value) > kLargestNumber) {
+      return Wrong(where, fmt::format("line {}, column {}: {} is larger than {}", table.lines[i],
+                                      table.names[index], *value, kLargestNumber));
+    }
     column.push_back(*value);
   }
   return column;

@@ -23,7 +23,11 @@ struct CsvTable {
 // that are empty, occur twice or are all numbers, an open quote.
 Result<CsvTable> ParseCsv(std::string_view text, std::string_view where);
 
-// Column `index` as numbers. kCorrupt names the line and what is no finite number there.
+// Squares and cubes of numbers up to here, and sums of them, stay finite.
+inline constexpr double kLargestNumber = 1e100;
+
+// Column `index` as numbers. kCorrupt names the line and what is no number there, or one that is
+// not finite or above kLargestNumber.
 Result<std::vector<double>> NumberColumn(const CsvTable& table, size_t index,
                                          std::string_view where);
 

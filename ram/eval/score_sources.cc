@@ -79,8 +79,14 @@ Result<std::vector<Scores>> ParseScoreTable(std::string_view text, std::string_v
     }
     scores.windows = windows;
     for (size_t i = 0; i < column.size(); ++i) {
-      const bool wrong = values == TableValues::kPerplexity ? column[i] < 1 : column[i] < 0;
-      if (wrong) {
+      const bool is_perplexity = values == TableValues::kPerplexity;
+      if (!is_perplexity && column[i] > kLargestNll) {
+        return Wrong(where,
+                     fmt::format("line {}, column {}: {} nats per token is more than any model "
+                                 "can lose",
+                                 table.lines[i], name, column[i]));
+      }
+      if (is_perplexity ? column[i] < 1 : column[i] < 0) {
         return Wrong(where,
                      fmt::format("line {}, column {}: {} is no {}", table.lines[i], name, column[i],
                                  values == TableValues::kPerplexity

@@ -76,6 +76,9 @@ TEST(ScoreTableTest, MistakesAreNamed) {
             "t.csv: line 2, column A: -1 is no negative log-likelihood, which is never below 0");
   EXPECT_EQ(TableMessage("A\n0.5\n", TableValues::kPerplexity),
             "t.csv: line 2, column A: 0.5 is no perplexity, which is 1 at least");
+  EXPECT_EQ(TableMessage("A\n1e7\n"),
+            "t.csv: line 2, column A: 10000000 nats per token is more than any model can lose");
+  EXPECT_EQ(TableMessage("A\n1e200\n"), "t.csv: line 2, column A: 1e+200 is larger than 1e+100");
   EXPECT_EQ(TableMessage("tokens,A\n0.5,1\n"),
             "t.csv: line 2, column tokens: 0.5 is no number of tokens");
   EXPECT_EQ(TableMessage("tokens,text\n5,1\n"), "t.csv: no column holds scores");

@@ -210,9 +210,9 @@ Status ReadWindows(const Arrays& arrays, uint64_t n, std::string_view where, Sco
                        arrays.Get<uint64_t>("window_start", Dtype::kU64, n));
   scores->windows.resize(n);
   for (size_t i = 0; i < n; ++i) {
-    if (!std::isfinite(nll[i])) {
-      return Wrong(where, fmt::format("window {} has the score {}: the model gave no number there",
-                                      i, nll[i]));
+    if (!(std::abs(nll[i]) <= kLargestNll)) {  // NaN too.
+      return Wrong(where,
+                   fmt::format("window {} has the score {}, which no model can have", i, nll[i]));
     }
     if (tokens[i] == 0 || tokens[i] >> 32 != 0) {
       return Wrong(where, fmt::format("window {} has {} tokens", i, tokens[i]));

@@ -17,6 +17,9 @@
 
 namespace ram {
 
+// No model is this wrong [nats per token]: larger scores are refused wherever they are read.
+inline constexpr double kLargestNll = 1e6;
+
 // SHA-256 of token ids as little-endian 32-bit numbers.
 using TokenHash = std::array<uint8_t, 32>;
 TokenHash HashTokens(std::span<const int32_t> ids);

@@ -125,8 +125,7 @@ TEST(ScoresTest, ContradictionsAreNamed) {
   scores = Example();
   scores.token_nll.clear();
   scores.windows[0].nll = NAN;
-  EXPECT_EQ(MessageOf(scores),
-            "x.scores: window 0 has the score nan: the model gave no number there");
+  EXPECT_EQ(MessageOf(scores), "x.scores: window 0 has the score nan, which no model can have");
   scores.windows[0].nll = 1;
   scores.windows[0].num_tokens = 0;
   EXPECT_EQ(MessageOf(scores), "x.scores: window 0 has 0 tokens");

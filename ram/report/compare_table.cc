@@ -437,7 +437,10 @@ std::string PerplexityText(double perplexity) {
 std::string ChangeText(double log_ratio, double width) {
   if (std::isnan(log_ratio)) return "-";
   if (log_ratio > std::log(11.0)) {  // More than 1000 %.
-    return log_ratio > 30 ? "×inf" : fmt::format("×{:.3g}", std::exp(log_ratio));
+    const double factor = std::exp(log_ratio);
+    if (factor > 1e12) return fmt::format("×{:.0e}", factor);
+    return factor < 99.5 ? fmt::format("×{:.1f}", factor)
+                         : "×" + FormatCount(static_cast<uint64_t>(std::llround(factor)));
   }
   const double percent = 100 * std::expm1(log_ratio);
   const double reach = 100 * std::abs(width);
