@@ -87,9 +87,12 @@ Shape Fp8ScaleShape(Shape shape) {
   return shape;
 }
 
+enum class Purpose : uint8_t { kCompress, kRun };
+
 // A source that is already compressed cannot be the yardstick for what compression costs. FP8 in
-// blocks and MXFP4 are how some models are published, so they are read.
-Status RefuseCompressedSource(const Json& config, std::string_view where) {
+// blocks and MXFP4 are how some models are published, so they are read. For running only methods
+// that nothing here decodes are refused.
+Status RefuseCompressedSource(const Json& config, std::string_view where, Purpose purpose) {
   if (Find(config, "quantization") != nullptr) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{}: the source is already quantized for MLX (key \"quantization\"); "
@@ -110,13 +113,17 @@ Status RefuseCompressedSource(const Json& config, std::string_view where) {
                              "only blocks of [128, 128] are",
                              where, block != nullptr ? Excerpt(*block) : "missing")};
   }
+  if (purpose == Purpose::kRun) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("{}: quant_method {} is not read; BF16, F16, F32, FP8 blocks, MXFP4, "
+                             "MLX, GPTQ and AWQ are",
+                             where, Excerpt(Json(name)))};
+  }
   return Error{ErrorCode::kUnsupported,
                fmt::format("{}: the source is already compressed (quant_method {}); give a "
                            "checkpoint in BF16, F16, F32, FP8 blocks or MXFP4",
                            where, Excerpt(Json(name)))};
 }
-
-enum class Purpose : uint8_t { kCompress, kRun };
 
 class Binder {
  public:
@@ -655,7 +662,7 @@ class Binder {
 Result<Catalog> BindCatalog(const Checkpoint& checkpoint) {
   const std::string where = (checkpoint.directory() / "config.json").string();
   RAM_ASSIGN_OR_RETURN(ModelShape shape, ReadModelShape(checkpoint.config(), where));
-  RAM_RETURN_IF_ERROR(RefuseCompressedSource(checkpoint.config(), where));
+  RAM_RETURN_IF_ERROR(RefuseCompressedSource(checkpoint.config(), where, Purpose::kCompress));
   return Binder(checkpoint, std::move(shape), where, Purpose::kCompress, PackedConfig()).Bind();
 }
 
@@ -664,7 +671,7 @@ Result<Catalog> BindRunnable(const Checkpoint& checkpoint) {
   RAM_ASSIGN_OR_RETURN(ModelShape shape, ReadModelShape(checkpoint.config(), where));
   RAM_ASSIGN_OR_RETURN(PackedConfig packed, ReadPackedConfig(checkpoint.config(), where));
   if (packed.method == PackedConfig::Method::kNone) {
-    RAM_RETURN_IF_ERROR(RefuseCompressedSource(checkpoint.config(), where));
+    RAM_RETURN_IF_ERROR(RefuseCompressedSource(checkpoint.config(), where, Purpose::kRun));
   }
   return Binder(checkpoint, std::move(shape), where, Purpose::kRun, std::move(packed)).Bind();
 }

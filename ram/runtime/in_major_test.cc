@@ -228,7 +228,8 @@ TEST(InMajorTest, ConfigsThatAreNotRead) {
   expect(gptq, {{"group_size", 0}}, kCorrupt, {"group_size"});
   expect(gptq, {{"group_size", "32"}}, kCorrupt, {"group_size"});
   expect(gptq, {{"checkpoint_format", "marlin"}}, kUnsupported, {"marlin"});
-  expect(gptq, {{"quant_method", "bitsandbytes"}}, kUnsupported, {"bitsandbytes"});
+  expect(gptq, {{"quant_method", "bitsandbytes"}}, kUnsupported,
+         {"bitsandbytes", "GPTQ and AWQ are"});
   expect(gptq, {{"sym", true}}, kCorrupt, {"qzeros", "sym"});
   expect(awq, {{"version", "gemv"}}, kUnsupported, {"gemv"});
   expect(awq, {{"bits", 3}}, kUnsupported, {"3 bits"});
