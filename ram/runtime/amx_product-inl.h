@@ -230,7 +230,7 @@ void FindPowersOf(const TileWeightBlock& block) {
   }
 }
 
-void FindPowers(const TileWeightBlock& block) {
+[[maybe_unused]] void FindPowers(const TileWeightBlock& block) {
   if (block.form == TileWeights::kF32) FindPowersOf<TileWeights::kF32>(block);
   if (block.form == TileWeights::kF16) FindPowersOf<TileWeights::kF16>(block);
   if (block.form == TileWeights::kBf16) FindPowersOf<TileWeights::kBf16>(block);
@@ -256,7 +256,7 @@ void PackValues(const TileWeightBlock& block) {
 #pragma GCC unroll 16
       for (size_t i = 0; i < 16; ++i) {
         const size_t row = column + i;
-        if (row >= block.columns) {
+        if (row < block.first_column || row >= block.columns) {
           for (size_t p = 0; p < kParts; ++p) parts[p][i] = _mm512_setzero_si512();
           continue;
         }
@@ -569,10 +569,11 @@ RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
   alignas(64) float sums[2][1024];
   const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
   const size_t rows_per_step = (kRows + product.steps - 1) / product.steps;
+  const size_t w_steps = product.w_steps == 0 ? product.steps : product.w_steps;
   FinishedRows before = {RowSink(product, 0), sums[0], kRows, kRows};
-  const uint8_t* w = product.w;
   for (size_t block = 0; block < blocks; ++block) {
     const RowSink sink(product, block);
+    const uint8_t* w = product.w + block * w_steps * kWParts * 2 * kTileBytes;
     ZeroSums<Unit, kBoth>();
     for (size_t s = 0; s < product.steps; ++s, w += kWParts * 2 * kTileBytes) {
       FetchAhead<kStepBytes>(product, block, s);

@@ -64,6 +64,7 @@ struct TileWeightBlock {
   const uint8_t* biases = nullptr;
   size_t row_bytes = 0;
   size_t scale_row_bytes = 0;
+  size_t first_column = 0;  // Columns before are not read, and become zero.
   size_t columns = 0;
   size_t cols = 0;  // k of the matrix.
   size_t first_k = 0;
@@ -79,8 +80,9 @@ struct TileWeightBlock {
 // one by one, and then added: shorter sums have smaller errors.
 struct TileProduct {
   const uint8_t* x = nullptr;  // From the first step on.
-  const uint8_t* w = nullptr;  // [block of 32 columns][steps][parts][2 tiles]
+  const uint8_t* w = nullptr;  // [block of 32 columns][w_steps][parts][2 tiles]
   size_t steps = 0;
+  size_t w_steps = 0;  // Of which the first `steps` are used; 0: steps. Not for kCodes.
   size_t rows = 0;
   size_t columns = 0;
   // kCodes.
