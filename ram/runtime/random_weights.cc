@@ -24,7 +24,8 @@ uint16_t Stored16(float value, Dtype dtype) {
   return dtype == Dtype::kBF16 ? Bf16FromFloat(value) : F16FromFloat(value);
 }
 
-// `bytes` bytes of 16-bit values, uniform in +-kLargest; of random bits if `codes`.
+// `bytes` bytes of 16-bit values, uniform in +-kLargest (two BF16 are an F32 of that size too); of
+// random bits if `codes`.
 void FillPart(uint8_t* out, uint64_t bytes, uint64_t seed, bool codes, Dtype dtype) {
   for (uint64_t i = 0; i < bytes; i += 8) {
     uint64_t word = Mix(seed + i);
@@ -51,6 +52,31 @@ void FillValues16(uint8_t* out, uint64_t bytes, float value, Dtype dtype) {
 }
 
 }  // namespace
+
+void FillRandom(const Matrix& matrix, ThreadPool* pool) {
+  const auto writable = [](const uint8_t* bytes) { return const_cast<uint8_t*>(bytes); };
+  const uint64_t rows = matrix.count * matrix.rows;
+  const uint64_t value_bytes = rows * matrix.row_bytes();
+  const bool codes = matrix.form != Matrix::Form::kDense;
+  const auto fill = [&](size_t task, size_t) {
+    const uint64_t first = task * kTaskBytes;
+    FillPart(writable(matrix.values) + first, std::min(kTaskBytes, value_bytes - first), first,
+             codes, matrix.dtype == Dtype::kF16 ? Dtype::kF16 : Dtype::kBF16);
+  };
+  const uint64_t tasks = (value_bytes + kTaskBytes - 1) / kTaskBytes;
+  if (pool != nullptr) pool->ParallelFor(tasks, fill);
+  for (uint64_t task = 0; pool == nullptr && task < tasks; ++task) fill(task, 0);
+  const uint64_t scale_bytes = rows * matrix.scale_row_bytes();
+  if (matrix.form == Matrix::Form::kMxfp4) {
+    constexpr uint8_t kScale = 120;  // 2^-7.
+    std::fill_n(writable(matrix.scales), scale_bytes, kScale);
+  } else if (matrix.form == Matrix::Form::kAffine) {
+    RAM_CHECK(matrix.dtype != Dtype::kF32);
+    const auto levels = static_cast<float>((1 << matrix.bits) - 1);
+    FillValues16(writable(matrix.scales), scale_bytes, 2 * kLargest / levels, matrix.dtype);
+    FillValues16(writable(matrix.biases), scale_bytes, -kLargest, matrix.dtype);
+  }
+}
 
 RandomWeights::RandomWeights(Catalog catalog, const Choice& choice)
     : catalog_(std::move(catalog)), choice_(choice) {
@@ -111,30 +137,10 @@ Result<LoadedWeights> RandomWeights::Load(int layer, ThreadPool* pool) const {
   }
   for (const Place& place : places) {
     Matrix matrix = place.matrix;
-    const uint64_t rows = matrix.count * matrix.rows;
-    const bool codes = matrix.form != Matrix::Form::kDense;
-    const uint64_t value_bytes = rows * matrix.row_bytes();
-    const auto fill = [&](size_t task, size_t) {
-      const uint64_t first = task * kTaskBytes;
-      FillPart(memory + place.values + first, std::min(kTaskBytes, value_bytes - first),
-               place.values + first, codes, matrix.dtype);
-    };
-    const uint64_t tasks = (value_bytes + kTaskBytes - 1) / kTaskBytes;
-    if (pool != nullptr) pool->ParallelFor(tasks, fill);
-    for (uint64_t task = 0; pool == nullptr && task < tasks; ++task) fill(task, 0);
     matrix.values = memory + place.values;
-    const uint64_t scale_bytes = rows * matrix.scale_row_bytes();
-    if (matrix.form == Matrix::Form::kAffine) {
-      const auto levels = static_cast<float>((1 << matrix.bits) - 1);
-      FillValues16(memory + place.scales, scale_bytes, 2 * kLargest / levels, matrix.dtype);
-      FillValues16(memory + place.biases, scale_bytes, -kLargest, matrix.dtype);
-      matrix.scales = memory + place.scales;
-      matrix.biases = memory + place.biases;
-    } else if (matrix.form == Matrix::Form::kMxfp4) {
-      constexpr uint8_t kScale = 120;  // 2^-7.
-      std::fill_n(memory + place.scales, scale_bytes, kScale);
-      matrix.scales = memory + place.scales;
-    }
+    if (matrix.form != Matrix::Form::kDense) matrix.scales = memory + place.scales;
+    if (matrix.form == Matrix::Form::kAffine) matrix.biases = memory + place.biases;
+    FillRandom(matrix, pool);
     loaded.matrices_[place.name] = matrix;
   }
   return loaded;

@@ -12,6 +12,10 @@
 
 namespace ram {
 
+// Writes random weights where the pointers of `matrix` lie: dense values uniform in +-0.035, or
+// random codes with scales and biases that span it (16-bit scales only). pool may be null.
+void FillRandom(const Matrix& matrix, ThreadPool* pool);
+
 // Matrices of the size of trained ones (about +-0.035), of `choice` where their shape allows it and
 // they are no routers, else of 16 bits; norms are ones. The same for the same layer.
 class RandomWeights : public WeightSource {
