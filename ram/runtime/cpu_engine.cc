@@ -12,6 +12,7 @@
 #include "ram/runtime/attention.h"
 #include "ram/runtime/elementwise.h"
 #include "ram/runtime/engine.h"
+#include "ram/runtime/fma_kernels.h"
 #include "ram/runtime/isa.h"
 #include "ram/runtime/products.h"
 #include "ram/runtime/tile_decode.h"
@@ -38,6 +39,22 @@ class CpuActivations : public Activations {
  private:
   AlignedBytes bytes_;
   Rows rows_;
+};
+
+// Tiles for many rows; for few, where reading the weights is all that counts, packed dots.
+class TileProducts : public Products {
+ public:
+  TileProducts(std::unique_ptr<Products> few, std::unique_ptr<Products> many)
+      : few_(std::move(few)), many_(std::move(many)) {}
+  std::string name() const override { return many_->name(); }
+  void Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) override {
+    uint64_t rows = 0;
+    for (const ProductGroup& group : groups) rows = std::max(rows, group.x.rows);
+    (rows <= kFewRows ? few_ : many_)->Multiply(groups, pool);
+  }
+
+ private:
+  std::unique_ptr<Products> few_, many_;
 };
 
 // One choice of an expert by a token.
@@ -376,6 +393,7 @@ std::unique_ptr<Engine> MakeAmxEngine(ThreadPool* pool, const std::string& isa,
   if (std::ranges::find(levels, level) == levels.end()) return nullptr;
   std::unique_ptr<Products> products = MakeAmxProducts(isa, precision);
   if (products == nullptr) return nullptr;
+  products = std::make_unique<TileProducts>(MakeFmaProducts(level, precision), std::move(products));
   std::unique_ptr<Attention> attention = MakeAmxAttention(isa, precision);
   if (attention == nullptr) attention = MakeFmaAttention(level);
   const std::string_view name = precision == Precision::kF32    ? "f32"
