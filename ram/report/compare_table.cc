@@ -56,6 +56,9 @@ std::string AlphaText(const TailIndex& tail) {
                                   : fmt::format("{:.2f}", tail.alpha);
 }
 
+// The interval of b against a, given that of a against b.
+Interval Reversed(const Interval& interval) { return {-interval.high, -interval.low}; }
+
 // "32, 41, 82 and 5 more".
 std::string WindowList(const std::vector<size_t>& windows, const std::vector<std::string>& labels) {
   std::string text;
@@ -311,18 +314,15 @@ std::string ResolvedSentence(const PairComparison& pair, const std::string& bett
                              const std::string& worse, const ComparedWindows& windows,
                              size_t num_pairs) {
   const PairedResult& r = pair.result;
+  const bool a_is_worse = r.trimmed.value > 0;
+  const Interval typical = a_is_worse ? r.trimmed.interval : Reversed(r.trimmed.interval);
+  const Interval corpus = a_is_worse ? r.log_ratio.interval : Reversed(r.log_ratio.interval);
   std::string text = fmt::format(
       "{} is better than {}, whose perplexity is {} higher in the typical window (95 % interval "
       "{}; {}) and {} over the corpus ({})",
-      better, worse, AmountText(r.trimmed.value, Width(r.trimmed.interval)),
-      IntervalText(r.trimmed.value > 0
-                       ? r.trimmed.interval
-                       : Interval{-r.trimmed.interval.high, -r.trimmed.interval.low}),
-      PHolmText(pair.trimmed_p_holm, num_pairs),
-      AmountText(r.log_ratio.value, Width(r.log_ratio.interval)),
-      IntervalText(r.trimmed.value > 0
-                       ? r.log_ratio.interval
-                       : Interval{-r.log_ratio.interval.high, -r.log_ratio.interval.low}));
+      better, worse, AmountText(r.trimmed.value, Width(typical)), IntervalText(typical),
+      PHolmText(pair.trimmed_p_holm, num_pairs), AmountText(r.log_ratio.value, Width(corpus)),
+      IntervalText(corpus));
   if (pair.log_ratio_p_holm >= 1 - kConfidence) {
     return text + "; the corpus difference alone would not show it.";
   }
@@ -333,34 +333,28 @@ std::string ResolvedSentence(const PairComparison& pair, const std::string& bett
   return text + ".";
 }
 
-std::string ContradictedSentence(const PairComparison& pair, const std::string& a,
-                                 const std::string& b, const ComparedWindows& windows,
-                                 size_t num_pairs) {
+// `ahead`: by the corpus; `better`: in the typical window.
+std::string InvertedSentence(const PairComparison& pair, const std::string& ahead,
+                             const std::string& better, const ComparedWindows& windows,
+                             size_t num_pairs) {
   const PairedResult& r = pair.result;
-  const bool corpus_says_a = r.log_ratio.value < 0;
-  const std::string& ahead = corpus_says_a ? a : b;  // By the corpus.
-  const std::string& typical = corpus_says_a ? b : a;
-  const double sign = corpus_says_a ? 1 : -1;
-  const Interval corpus = corpus_says_a
-                              ? r.log_ratio.interval
-                              : Interval{-r.log_ratio.interval.high, -r.log_ratio.interval.low};
-  const Interval interval = corpus_says_a
-                                ? r.trimmed.interval
-                                : Interval{-r.trimmed.interval.high, -r.trimmed.interval.low};
+  const bool a_is_ahead = r.log_ratio.value < 0;
+  const Interval corpus = a_is_ahead ? r.log_ratio.interval : Reversed(r.log_ratio.interval);
+  const Interval typical = a_is_ahead ? r.trimmed.interval : Reversed(r.trimmed.interval);
   std::string text = fmt::format(
       "Rank inversion ({}): corpus perplexity puts {} ahead of {} ({}, 95 % interval {}), the "
-      "typical window says the reverse: {} is worse by {} ({}; {}). ",
-      InversionName(r.inversion), ahead, typical,
-      ChangeText(sign * r.log_ratio.value, Width(corpus)), IntervalText(corpus), ahead,
-      AmountText(r.trimmed.value, Width(interval)), IntervalText(interval),
-      PHolmText(pair.trimmed_p_holm, num_pairs));
-  text +=
-      fmt::format("The corpus order is the work of {}; without them ", FewWindows(pair, windows));
+      "typical window says the reverse: {} is worse by {} ({}; {}). The corpus order is the work "
+      "of "
+      "{}; without them ",
+      InversionName(r.inversion), ahead, better,
+      ChangeText(-std::abs(r.log_ratio.value), Width(corpus)), IntervalText(corpus), ahead,
+      AmountText(r.trimmed.value, Width(typical)), IntervalText(typical),
+      PHolmText(pair.trimmed_p_holm, num_pairs), FewWindows(pair, windows));
   if (std::isnan(r.flip.log_ratio_without)) return text + "nothing is left.";
   return text + fmt::format(
                     "{} is worse by {} over the corpus too. Trust the typical window, and "
                     "read these.",
-                    ahead, AmountText(r.flip.log_ratio_without, Width(interval)));
+                    ahead, AmountText(r.flip.log_ratio_without, Width(typical)));
 }
 
 std::string TailOnlySentence(const PairComparison& pair, const std::string& a, const std::string& b,
@@ -387,7 +381,8 @@ std::string PairSentence(const std::vector<ModelScores>& models, const PairCompa
       return pair.result.trimmed.value > 0 ? ResolvedSentence(pair, b, a, windows, num_pairs)
                                            : ResolvedSentence(pair, a, b, windows, num_pairs);
     case Finding::kInverted:
-      return ContradictedSentence(pair, a, b, windows, num_pairs);
+      return pair.result.log_ratio.value < 0 ? InvertedSentence(pair, a, b, windows, num_pairs)
+                                             : InvertedSentence(pair, b, a, windows, num_pairs);
     case Finding::kTailOnly:
       return TailOnlySentence(pair, a, b, windows, num_pairs);
   }

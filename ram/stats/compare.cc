@@ -33,6 +33,7 @@ void AdjustByHolm(std::vector<PairComparison>* pairs, const Get& get, const Set&
 template <typename Get>
 std::vector<double> Column(const std::vector<PerplexitySummary>& summaries, const Get& get) {
   std::vector<double> column;
+  column.reserve(summaries.size());
   for (const PerplexitySummary& summary : summaries) column.push_back(summary.*get);
   return column;
 }
