@@ -18,6 +18,9 @@
 #include "bench/machine_limits.h"
 #include "ram/base/half.h"
 #include "ram/runtime/amx_tiles-inl.h"
+#include "ram/runtime/attention.h"
+#include "ram/runtime/isa.h"
+#include "ram/runtime/ops_reference.h"
 #include "ram/runtime/products.h"
 #include "ram/runtime/products_amx.h"
 
@@ -253,6 +256,55 @@ void Run(const std::string& isa, uint64_t m, uint64_t k, uint64_t n) {
   Bench(&problem, isa, Precision::kF32, "f32", tile_rate, bf16 ? 6 : 3, 2 * limit);
 }
 
+// Causal attention of 4 heads over 2048 tokens: scores a second of one core, those that are not
+// masked.
+void BenchAttention(const std::string& level, uint64_t head_dim, Dtype dtype) {
+  constexpr uint64_t kTokens = 2048;
+  constexpr uint64_t kHeads = 4;
+  const uint64_t cols = kHeads * head_dim;
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> q(kTokens * cols), keys(q.size()), values(q.size()), out(q.size());
+  for (std::vector<float>* v : {&q, &keys, &values}) {
+    for (float& x : *v) x = FloatFromBf16(Bf16FromFloat(normal(random)));
+  }
+  std::vector<uint16_t> keys16, values16;
+  for (const float x : keys) keys16.push_back(Bf16FromFloat(x));
+  for (const float x : values) values16.push_back(Bf16FromFloat(x));
+  AttentionSpec spec = {
+      .heads = kHeads, .kv_heads = kHeads, .head_dim = head_dim, .value_dim = head_dim};
+  spec.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+  const bool wide = dtype == Dtype::kF32;
+  AttentionInput input = {{0, kTokens, 0}, {}, {}, 0};
+  input.keys = {wide ? static_cast<const void*>(keys.data()) : keys16.data(), dtype, cols};
+  input.values = {wide ? static_cast<const void*>(values.data()) : values16.data(), dtype, cols};
+
+  const bool tiles = level.starts_with("amx");
+  const auto attention = tiles ? MakeAmxAttention(level, Precision::kF32) : MakeFmaAttention(level);
+  ThreadPool one(1);
+  const auto attend = [&](uint64_t tokens) {
+    input.segment.num_rows = tokens;
+    attention->Attend({q.data(), kTokens, cols, cols}, {&input, 1}, spec,
+                      {out.data(), kTokens, cols, cols}, one);
+  };
+  constexpr uint64_t kChecked = 300;
+  attend(kChecked);
+  std::vector<float> want(out.size());
+  AttendReference({q.data(), kTokens, cols, cols}, {&input, 1}, spec,
+                  {want.data(), kTokens, cols, cols});
+  double value2 = 0;
+  double error2 = 0;
+  for (uint64_t i = 0; i < kChecked * cols; ++i) {
+    const double error = static_cast<double>(out[i]) - static_cast<double>(want[i]);
+    value2 += static_cast<double>(want[i]) * static_cast<double>(want[i]);
+    error2 += error * error;
+  }
+  const double seconds = BestSeconds(kRuns, [&] { attend(kTokens); });
+  constexpr double kScores = kHeads * kTokens * (kTokens + 1) / 2.0;
+  fmt::print("  attention {:<9} head {:3}, {:4} cache {:5.2f} G scores/s   error {:.1e}\n", level,
+             head_dim, DtypeName(dtype), 1e-9 * kScores / seconds, std::sqrt(error2 / value2));
+}
+
 int Main(int argc, char** argv) {
   std::vector<std::pair<uint64_t, uint64_t>> shapes;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -265,6 +317,12 @@ int Main(int argc, char** argv) {
   for (const auto& [k, n] : shapes) {
     if (amx.f16) Run("amx-f16", 2048, k, n);
     if (amx.bf16) Run("amx-bf16", 2048, k, n);
+  }
+  for (const uint64_t head_dim : {64U, 128U}) {
+    for (const Dtype dtype : {Dtype::kBF16, Dtype::kF32}) {
+      if (amx.bf16) BenchAttention("amx-bf16", head_dim, dtype);
+      BenchAttention(SimdLevels().front(), head_dim, dtype);
+    }
   }
   return 0;
 }

@@ -468,13 +468,14 @@ RAM_TILE_INLINE void Pass(const uint8_t* x, const uint8_t* w, float* finished = 
 // All parts of w times the parts of x that they meet: parts [kPart, kXParts - kWeight) of x and so
 // on.
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth,
-          size_t kWeight = 0, size_t kPart = 0>
-RAM_TILE_INLINE void Step(const uint8_t* x, const uint8_t* w) {
-  Pass<Unit, kFormat, kBoth, kPart == 0>(x + kPart * 2 * kTileBytes, w + kWeight * 2 * kTileBytes);
+          bool kRestart = false, size_t kWeight = 0, size_t kPart = 0>
+RAM_TILE_INLINE void Step(const uint8_t* x, const uint8_t* w, float* finished = nullptr) {
+  Pass<Unit, kFormat, kBoth, kPart == 0, kRestart>(x + kPart * 2 * kTileBytes,
+                                                   w + kWeight * 2 * kTileBytes, finished);
   if constexpr (kPart + 1 < kXParts - kWeight) {
-    Step<Unit, kFormat, kXParts, kWParts, kBoth, kWeight, kPart + 1>(x, w);
+    Step<Unit, kFormat, kXParts, kWParts, kBoth, false, kWeight, kPart + 1>(x, w);
   } else if constexpr (kWeight + 1 < kWParts) {
-    Step<Unit, kFormat, kXParts, kWParts, kBoth, kWeight + 1, 0>(x, w);
+    Step<Unit, kFormat, kXParts, kWParts, kBoth, false, kWeight + 1, 0>(x, w);
   }
 }
 
@@ -565,26 +566,60 @@ struct FinishedRows {
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth>
 RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
   constexpr size_t kRows = kBoth ? 32 : 16;
-  constexpr size_t kStepBytes = kXParts * 2 * kTileBytes;
-  alignas(64) float sums[2][1024];
+  constexpr size_t kXStep = kXParts * 2 * kTileBytes;
+  constexpr size_t kWStep = kWParts * 2 * kTileBytes;
+  alignas(64) float sums[1024];
   const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
   const size_t rows_per_step = (kRows + product.steps - 1) / product.steps;
-  const size_t w_steps = product.w_steps == 0 ? product.steps : product.w_steps;
-  FinishedRows before = {RowSink(product, 0), sums[0], kRows, kRows};
+  FinishedRows before = {RowSink(product, 0), sums, kRows, kRows};
+  ZeroSums<Unit, kBoth>();
   for (size_t block = 0; block < blocks; ++block) {
     const RowSink sink(product, block);
-    const uint8_t* w = product.w + block * w_steps * kWParts * 2 * kTileBytes;
-    ZeroSums<Unit, kBoth>();
-    for (size_t s = 0; s < product.steps; ++s, w += kWParts * 2 * kTileBytes) {
-      FetchAhead<kStepBytes>(product, block, s);
+    const uint8_t* w = product.w + block * product.steps * kWStep;
+    for (size_t s = 0; s < product.steps; ++s) {
+      FetchAhead<kXStep>(product, block, s);
       for (size_t i = 0; i < rows_per_step; ++i) sink.Fetch(s * rows_per_step + i);
-      Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kStepBytes, w);
+      if (s == 0 && block != 0) {
+        Step<Unit, kFormat, kXParts, kWParts, kBoth, /*kRestart=*/true>(product.x, w, sums);
+        before = {RowSink(product, block - 1), sums, 0, kRows};
+      } else {
+        Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kXStep, w + s * kWStep);
+      }
       before.Advance(rows_per_step);
     }
-    StoreSums<Unit, kBoth>(sums[block % 2]);
-    before = {sink, sums[block % 2], 0, kRows};
   }
+  StoreSums<Unit, kBoth>(sums);
+  before = {RowSink(product, blocks - 1), sums, 0, kRows};
   before.Advance(kRows);
+}
+
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth>
+RAM_TILE_INLINE void MultiplyTileRows(const TileProduct& product) {
+  constexpr size_t kXStep = kXParts * 2 * kTileBytes;
+  constexpr size_t kWStep = kWParts * 2 * kTileBytes;
+  const size_t w_steps = product.w_steps == 0 ? product.steps : product.w_steps;
+  const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
+  float* sums = product.sums;
+  ZeroSums<Unit, kBoth>();
+  for (size_t block = 0; block < blocks; ++block) {
+    const uint8_t* w = product.w + block * w_steps * kWStep;
+    if (block == 0) {
+      Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x, w);
+    } else {
+      Step<Unit, kFormat, kXParts, kWParts, kBoth, /*kRestart=*/true>(product.x, w, sums);
+      sums += 1024;
+    }
+    for (size_t s = 1; s < product.steps; ++s) {
+      Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kXStep, w + s * kWStep);
+    }
+  }
+  StoreSums<Unit, kBoth>(sums);
+}
+
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts>
+void MultiplyTiles(const TileProduct& product) {
+  product.rows > 16 ? MultiplyTileRows<Unit, kFormat, kXParts, kWParts, true>(product)
+                    : MultiplyTileRows<Unit, kFormat, kXParts, kWParts, false>(product);
 }
 
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts>
@@ -700,12 +735,19 @@ constexpr TileKernels MakeTileKernels() {
       .find_powers = FindPowers,
       .pack = {Pack<kFormat, 1>, Pack<kFormat, 2>, Pack<kFormat, 3>},
       .multiply = {Multiply<Unit, kFormat, kXParts, 1>},
+      .multiply_tiles = {MultiplyTiles<Unit, kFormat, kXParts, 1>},
       .multiply_codes = {MultiplyCodes<Unit, kFormat, kXParts, 1>,
                          MultiplyCodes<Unit, kFormat, kXParts, 2>,
                          MultiplyCodes<Unit, kFormat, kXParts, 4>},
   };
-  if constexpr (kXParts >= 2) kernels.multiply[1] = Multiply<Unit, kFormat, kXParts, 2>;
-  if constexpr (kXParts >= 3) kernels.multiply[2] = Multiply<Unit, kFormat, kXParts, 3>;
+  if constexpr (kXParts >= 2) {
+    kernels.multiply[1] = Multiply<Unit, kFormat, kXParts, 2>;
+    kernels.multiply_tiles[1] = MultiplyTiles<Unit, kFormat, kXParts, 2>;
+  }
+  if constexpr (kXParts >= 3) {
+    kernels.multiply[2] = Multiply<Unit, kFormat, kXParts, 3>;
+    kernels.multiply_tiles[2] = MultiplyTiles<Unit, kFormat, kXParts, 3>;
+  }
   return kernels;
 }
 

@@ -4,8 +4,8 @@
 //
 // Keys and values of a kv head are packed once, in blocks of 256 positions. A task takes 128 rows
 // of one head through them, 32 at a time, so that a block comes from L3 once for all four. Per 32
-// rows: scores -> mask, maximum, exp, split, packed in one pass -> product with the values -> added
-// to the rescaled sums. Blocks, and steps of 32 keys, that no row sees are skipped.
+// rows: scores -> mask, maximum, exponential, split, packed in one pass -> product with the values
+// -> added to the rescaled sums. Blocks, and steps of 32 keys, that no row sees are skipped.
 //
 // A row does not depend on its neighbours: blocks begin at multiples of 256 positions, and a key
 // that is not seen weighs exactly zero.
@@ -15,8 +15,6 @@
 // with AMX-FP16 has bf16 tiles too.
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <optional>
 #include <vector>
 
@@ -37,7 +35,7 @@ constexpr size_t kTaskRows = 128;   // A multiple of 32.
 constexpr size_t kRowBlocks = kTaskRows / kTileRows;
 constexpr size_t kPackedBytes = size_t{128} << 20;  // Of keys and values in memory at a time.
 constexpr uint64_t kFewRows = 16;
-constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr float kLog2E = 1.44269504F;
 
 constexpr size_t RoundUp(size_t value, size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -80,16 +78,16 @@ struct AttendTask {
 struct AttendScratch {
   uint8_t* queries = nullptr;  // [row blocks][steps][parts][2 tiles]
   size_t query_bytes = 0;      // Of a row block.
-  float* scores = nullptr;     // [32, 256]
+  float* scores = nullptr;     // [8 blocks][4 tiles]
   uint8_t* weights = nullptr;  // [8 steps][parts][2 tiles]
-  float* product = nullptr;    // [32, value_pitch]
-  float* sums = nullptr;       // [128, value_pitch]
+  float* product = nullptr;    // [value blocks][4 tiles]
+  float* sums = nullptr;       // [row blocks][value blocks][4 tiles]
   float* max = nullptr;        // [128]
   float* sum = nullptr;        // [128]
   float* rescale = nullptr;    // [32]
 
   AttendScratch(BufferPlan plan, const AttentionSpec& spec, size_t parts, size_t* bytes) {
-    const size_t value_pitch = RoundUp(spec.value_dim, 16);
+    const size_t value_pitch = RoundUp(spec.value_dim, kTileColumns);
     query_bytes = RoundUp(spec.head_dim, kTileStep) * parts * 2 * kTileRows;
     queries = plan.Take<uint8_t>(kRowBlocks * query_bytes);
     scores = plan.Take<float>(kTileRows * kBlockKeys);
@@ -204,6 +202,7 @@ void TileAttention::Attend(Rows q, std::span<const AttentionInput> inputs,
                            const AttentionSpec& spec, Rows out, ThreadPool& pool) {
   RAM_CHECK(spec.kv_heads > 0 && spec.heads % spec.kv_heads == 0);
   RAM_CHECK(q.cols == spec.heads * spec.head_dim && out.cols == spec.heads * spec.value_dim);
+  RAM_CHECK(spec.scale > 0);
   RAM_CHECK(spec.sinks.empty() || spec.sinks.size() == spec.heads);
   std::vector<AttentionInput> few;
   struct Head {
@@ -273,7 +272,7 @@ void TileAttention::AttendHeads(std::span<const PackedHead> heads, Rows q,
 void TileAttention::RunTask(const AttendTask& task, Rows q, const AttentionSpec& spec, Rows out,
                             const AttendScratch& scratch) const {
   const AttentionInput& input = *task.keys->input;
-  const size_t value_pitch = RoundUp(spec.value_dim, 16);
+  const size_t value_pitch = RoundUp(spec.value_dim, kTileColumns);
   const uint64_t row = input.segment.first_row + task.first_row;
   const size_t row_blocks = (task.rows + kTileRows - 1) / kTileRows;
   for (size_t b = 0; b < row_blocks; ++b) {
@@ -287,9 +286,9 @@ void TileAttention::RunTask(const AttendTask& task, Rows q, const AttentionSpec&
   }
   // A sink is a score that no value belongs to.
   const bool sink = !spec.sinks.empty();
-  std::fill_n(scratch.max, task.rows, sink ? spec.sinks[task.head] : kLowest);
+  std::fill_n(scratch.max, task.rows, sink ? spec.sinks[task.head] * kLog2E : kUnseenScore);
   std::fill_n(scratch.sum, task.rows, sink ? 1.0F : 0.0F);
-  std::fill_n(scratch.sums, task.rows * value_pitch, 0.0F);
+  std::fill_n(scratch.sums, row_blocks * kTileRows * value_pitch, 0.0F);
 
   const uint64_t position = input.segment.position + task.first_row;
   const uint64_t last_block = (position + task.rows - 1) / kBlockKeys;
@@ -298,9 +297,12 @@ void TileAttention::RunTask(const AttendTask& task, Rows q, const AttentionSpec&
     for (size_t b = 0; b < row_blocks; ++b) AttendBlock(task, block, b, spec, scratch);
   }
   for (uint64_t r = 0; r < task.rows; ++r) {
-    const float* from = scratch.sums + r * value_pitch;
+    const float* from = scratch.sums + r / kTileRows * kTileRows * value_pitch +
+                        r % kTileRows / 16 * 512 + r % 16 * 16;
     float* to = out.row(row + r) + task.head * spec.value_dim;
-    for (uint64_t c = 0; c < spec.value_dim; ++c) to[c] = from[c] / scratch.sum[r];
+    for (uint64_t c = 0; c < spec.value_dim; ++c) {
+      to[c] = from[c / kTileColumns * 1024 + c % kTileColumns / 16 * 256 + c % 16] / scratch.sum[r];
+    }
   }
 }
 
@@ -338,20 +340,17 @@ void TileAttention::AttendBlock(const AttendTask& task, uint64_t block, size_t r
   const size_t key_parts = PartsOf(input.keys, parts_);
   const size_t value_parts = PartsOf(input.values, parts_);
   const TileAttentionKernels& vectors = *FindTileAttentionKernels(parts_, value_parts);
-  const size_t value_pitch = RoundUp(spec.value_dim, 16);
   TileProduct scores;
   scores.x = scratch.queries + row_block * scratch.query_bytes;
   scores.steps = RoundUp(spec.head_dim, kTileStep) / kTileStep;
   scores.w = head.keys(block) + first_step * scores.steps * key_parts * 2 * kTileBytes;
   scores.rows = rows;
   scores.columns = num_keys;
-  scores.out = scratch.scores;
-  scores.pitch = kBlockKeys;
-  kernels_.multiply[key_parts - 1](scores);
+  scores.sums = scratch.scores;
+  kernels_.multiply_tiles[key_parts - 1](scores);
 
   TileSoftmax softmax;
   softmax.scores = scratch.scores;
-  softmax.pitch = kBlockKeys;
   softmax.rows = rows;
   softmax.num_keys = num_keys;
   softmax.begin = begin;
@@ -371,11 +370,11 @@ void TileAttention::AttendBlock(const AttendTask& task, uint64_t block, size_t r
   values.w_steps = kBlockKeys / kTileStep;
   values.rows = rows;
   values.columns = spec.value_dim;
-  values.out = scratch.product;
-  values.pitch = value_pitch;
-  kernels_.multiply[value_parts - 1](values);
-  vectors.add(scratch.product, value_pitch, scratch.rescale, rows, value_pitch,
-              scratch.sums + first_row * value_pitch, value_pitch);
+  values.sums = scratch.product;
+  kernels_.multiply_tiles[value_parts - 1](values);
+  const size_t value_pitch = RoundUp(spec.value_dim, kTileColumns);
+  vectors.add(scratch.product, scratch.rescale, rows, value_pitch / kTileColumns,
+              scratch.sums + first_row * value_pitch);
 }
 
 }  // namespace

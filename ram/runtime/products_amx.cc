@@ -209,6 +209,8 @@ void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& po
     for (const Product& product : group.products) {
       RAM_CHECK(product.matrix.count == 1 && product.matrix.cols == group.x.cols);
       RAM_CHECK(product.bias.empty() || product.bias.size() == product.matrix.rows);
+      RAM_CHECK(product.matrix.form != Matrix::Form::kAffine ||
+                group.x.cols % static_cast<uint64_t>(product.matrix.group_size) == 0);
       RAM_CHECK(product.sink != nullptr ||
                 (product.out.rows == group.x.rows && product.out.cols == product.matrix.rows));
     }
