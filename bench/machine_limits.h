@@ -33,13 +33,13 @@ double BestSeconds(int runs, Function function) {
 
 // Bytes a second that one core reads from a block larger than its own caches.
 inline double ReadBandwidth() {
-  static const double bandwidth = [] {
+  static const double kBandwidth = [] {
     const std::vector<char> block(size_t{64} << 20, 'a');
     volatile bool found = false;
     const auto scan = [&] { found = std::memchr(block.data(), 'b', block.size()) != nullptr; };
     return static_cast<double>(block.size()) / BestSeconds(10, scan);
   }();
-  return bandwidth;
+  return kBandwidth;
 }
 
 using Vector16 = float __attribute__((vector_size(64)));
@@ -66,13 +66,13 @@ MultiplyAndAdd(size_t rounds) {
 
 // f32 additions and multiplications a second on one core; none are fused, as in our kernels.
 inline double FloatOperations() {
-  static const double rate = [] {
+  static const double kRate = [] {
     constexpr size_t kRounds = 1'000'000;
     volatile float result = 0;
     const double seconds = BestSeconds(10, [&] { result = MultiplyAndAdd(kRounds); });
     return kRounds * 12.0 * 2 * 16 / seconds;
   }();
-  return rate;
+  return kRate;
 }
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -98,13 +98,13 @@ FusedMultiplyAndAdd(size_t rounds) {
 
 // f32 additions and multiplications a second on one core, fused where the CPU can.
 inline double FusedFloatOperations() {
-  static const double rate = [] {
+  static const double kRate = [] {
     constexpr size_t kRounds = 2'000'000;
     volatile float result = 0;
     const double seconds = BestSeconds(10, [&] { result = FusedMultiplyAndAdd(kRounds); });
     return kRounds * 12.0 * 2 * 16 / seconds;
   }();
-  return rate;
+  return kRate;
 }
 
 }  // namespace ram

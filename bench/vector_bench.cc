@@ -79,16 +79,16 @@ void ReduceMeaning(Operands& o, size_t row) {
 }
 
 HeadSpec Heads() {
-  static const std::vector<float> freq = [] {
+  static const std::vector<float> kFreq = [] {
     std::vector<float> values(64);
     for (size_t i = 0; i < 64; ++i) values[i] = std::pow(1e6f, -static_cast<float>(i) / 64);
     return values;
   }();
-  static const std::vector<float> weight(128, 1.25f);
+  static const std::vector<float> kWeight(128, 1.25f);
   HeadSpec spec = {.heads = kCols / 128, .head_dim = 128, .norm = HeadSpec::Norm::kPerHead};
-  spec.norm_weight = weight;
+  spec.norm_weight = kWeight;
   spec.norm_eps = 1e-6f;
-  spec.inv_freq = freq;
+  spec.inv_freq = kFreq;
   return spec;
 }
 

@@ -30,15 +30,15 @@ HWY_INLINE hn::Vec<D> LoadEveryFourth(D d, const float* rows, size_t pitch) {
 }
 #endif
 
-// out[i * out_pitch + j] = rows[j * pitch + i], j < kVectorLanes.
-HWY_INLINE void Transpose(const float* HWY_RESTRICT rows, size_t pitch, size_t dim,
+// out[i * out_pitch + j] = rows[j * pitch + i], j < kVectorLanes, i < num.
+HWY_INLINE void Transpose(const float* HWY_RESTRICT rows, size_t pitch, size_t num,
                           float* HWY_RESTRICT out, size_t out_pitch) {
   constexpr size_t kN = kVectorLanes;
   size_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
   const F f;
   const hn::Repartition<double, F> pairs;
-  for (; i + 4 <= dim; i += 4) {
+  for (; i + 4 <= num; i += 4) {
     const FV r0 = LoadEveryFourth(f, rows + i, pitch);
     const FV r1 = LoadEveryFourth(f, rows + i + pitch, pitch);
     const FV r2 = LoadEveryFourth(f, rows + i + 2 * pitch, pitch);
@@ -54,7 +54,7 @@ HWY_INLINE void Transpose(const float* HWY_RESTRICT rows, size_t pitch, size_t d
     hn::StoreU(hn::BitCast(f, hn::InterleaveUpper(pairs, high01, high23)), f, to + 3 * out_pitch);
   }
 #endif
-  for (; i < dim; ++i) {
+  for (; i < num; ++i) {
     for (size_t j = 0; j < kN; ++j) out[i * out_pitch + j] = rows[j * pitch + i];
   }
 }
