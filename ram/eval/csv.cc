@@ -124,6 +124,11 @@ Result<CsvTable> ParseCsv(std::string_view text, std::string_view where) {
   return table;
 }
 
+bool HasNumbers(const CsvTable& table, size_t index) {
+  return std::any_of(table.rows.begin(), table.rows.end(),
+                     [&](const auto& row) { return ParseNumber(row[index]).has_value(); });
+}
+
 Result<std::vector<double>> NumberColumn(const CsvTable& table, size_t index,
                                          std::string_view where) {
   std::vector<double> column;

@@ -23,6 +23,9 @@ struct CsvTable {
 // that are empty, occur twice or are all numbers, an open quote.
 Result<CsvTable> ParseCsv(std::string_view text, std::string_view where);
 
+// Whether any cell of column `index` is a number, finite or not: names and remarks have none.
+bool HasNumbers(const CsvTable& table, size_t index);
+
 // Squares and cubes of numbers up to here, and sums of them, stay finite.
 inline constexpr double kLargestNumber = 1e100;
 

@@ -35,6 +35,8 @@ TEST(CsvTest, QuotesSeparatorsAndLineEnds) {
   EXPECT_EQ(*NumberColumn(*table, 2, "t.csv"), (std::vector<double>{3, 6}));
   EXPECT_EQ(NumberColumn(*table, 1, "t.csv").error().message,
             "t.csv: line 2, column b: \"x, \"y\"\nz\" is not a finite number");
+  EXPECT_TRUE(HasNumbers(*table, 1));
+  EXPECT_FALSE(HasNumbers(*ParseCsv("a,b\nx,1\n,2\n", "t.csv"), 0));
   const auto tabs = ParseCsv("a\tb\n1\t+2e-3\n", "t.tsv");
   EXPECT_EQ(*NumberColumn(*tabs, 1, "t.tsv"), std::vector<double>{0.002});
 }

@@ -40,13 +40,25 @@ def test_small(t):
     t.check(t.succeeds(single) and "only" in single.stdout, single.stdout)
 
 
+def test_labels(t):
+    done = t.run("stats", write(t, "labels.csv", "tensor,a\nx,1\ny,2\n"))
+    t.check(t.succeeds(done) and "column tensor holds no numbers" in done.stderr, done.stderr)
+
+
+def test_columns(t):
+    table = write(t, "three.csv", "a,b,c\n1,2,x\n2,4,y\n3,7,z\n")
+    found = t.json("stats", table, "--columns", "b,a")
+    t.equal([c["name"] for c in found["columns"]], ["a", "b"], "--columns b,a")
+    t.refuses(t.run("stats", table, "--columns", "a,d"), INPUT, "no column d among a, b, c")
+
+
 def test_bad_input(t):
     for name, text, fragments in (
             ("empty.csv", "", ("empty.csv", "empty")),
             ("names.csv", "a,b\n", ("names.csv", "no rows")),
             ("nan.csv", "a,b\n1,2\n3,nan\n", ("nan.csv", "line 3", "column b", "nan")),
             ("inf.csv", "a,b\n1,inf\n", ("line 2", "column b", "finite")),
-            ("word.csv", "a,b\n1,two\n", ("line 2", "two")),
+            ("word.csv", "a,b\n1,2\n1,two\n", ("line 3", "two")),
             ("ragged.csv", "a,b\n1,2\n3\n", ("line 3", "1 cells")),
             ("bare.csv", "1,2\n3,4\n", ("names of the columns",)),
             ("twice.csv", "a,a\n1,2\n", ("called",)),
@@ -59,7 +71,7 @@ def test_bad_input(t):
 
 def main():
     t = Test()
-    for test in (test_known_answers, test_determinism, test_small, test_bad_input):
+    for test in (test_known_answers, test_determinism, test_small, test_labels, test_columns, test_bad_input):
         test(t)
     t.finish()
 
