@@ -52,7 +52,7 @@ Interval Median95(const std::vector<double>& x) { return MedianEstimate(x).inter
 Interval Bootstrap95(const std::vector<double>& x) {
   const std::span<const double> column = x;
   const std::vector<double> ones(x.size(), 1.0);
-  std::vector<double> means = BootstrapMeans({&column, 1}, ones, {.num_resamples = 1000});
+  std::vector<double> means = BootstrapMeans({&column, 1}, ones, {.num_resamples = 500});
   std::sort(means.begin(), means.end());
   if (x.size() >= kBcaBelow) return PercentileInterval(means, x.size());
   return BcaInterval(means, Mean(x), LeaveOneOutMeans(x, ones));
@@ -88,9 +88,9 @@ TEST(CoverageTest, Median) {
 }
 
 TEST(CoverageTest, Bootstrap) {
-  EXPECT_NEAR(Coverage(Shape::kNormal, 20, Bootstrap95, 4'000), 95, 1);
-  EXPECT_NEAR(Coverage(Shape::kSkewed, 40, Bootstrap95, 4'000), 95, 1);
-  EXPECT_NEAR(Coverage(Shape::kNormal, 146, Bootstrap95, 2'000), 95, 1);
+  EXPECT_NEAR(Coverage(Shape::kNormal, 20, Bootstrap95, 3'000), 95, 1);
+  EXPECT_NEAR(Coverage(Shape::kSkewed, 40, Bootstrap95, 3'000), 95, 1);
+  EXPECT_NEAR(Coverage(Shape::kNormal, 100, Bootstrap95, 3'000), 95, 1);
 }
 
 TEST(BootstrapTest, DrawsAreThoseOfTheStream) {
