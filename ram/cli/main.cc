@@ -63,11 +63,16 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   app.formatter(std::make_shared<HelpFormatter>());
   Context context;
+  CLI::App* eval = app.add_subcommand("eval", "What a model does: perplexity");
+  eval->require_subcommand(1);
   const std::vector<Verb> verbs = {
-      AddCompress(app, context), AddInspect(app, context),  AddDoctor(app, context),
-      AddMeasure(app, context),  AddPlan(app, context),     AddCurve(app, context),
-      AddVerify(app, context),   AddCompare(app, context),  AddStats(app, context),
-      AddPack(app, context),     AddTokenize(app, context),
+      AddCompress(app, context), AddInspect(app, context),
+      AddDoctor(app, context),   AddMeasure(app, context),
+      AddPlan(app, context),     AddCurve(app, context),
+      AddVerify(app, context),   AddCompare(app, context),
+      AddStats(app, context),    AddPack(app, context),
+      AddTokenize(app, context), AddGenerate(app, context),
+      AddLogits(app, context),   AddEvalPerplexity(*eval, context),
   };
   for (const Verb& verb : verbs) context.AddOptions(verb.app);
   app.footer(
@@ -80,6 +85,7 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version.
     std::string command = "ram";
+    if (eval->parsed()) command += " eval";
     for (const Verb& verb : verbs) {
       if (verb.app->parsed()) command += " " + verb.app->get_name();
     }

@@ -82,5 +82,9 @@ Verb AddDoctor(CLI::App& app, Context& context);
 Verb AddCompare(CLI::App& app, Context& context);
 Verb AddStats(CLI::App& app, Context& context);
 Verb AddTokenize(CLI::App& app, Context& context);
+Verb AddGenerate(CLI::App& app, Context& context);
+Verb AddLogits(CLI::App& app, Context& context);
+// Under "ram eval".
+Verb AddEvalPerplexity(CLI::App& eval, Context& context);
 
 }  // namespace ram::cli
