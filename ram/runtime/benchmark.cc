@@ -196,7 +196,7 @@ class KernelRuns {
   }
 
   Status Attention() {
-    for (const uint64_t dim : {64, 128}) {
+    for (const uint64_t dim : {uint64_t{64}, uint64_t{128}}) {
       RAM_RETURN_IF_ERROR(watcher_.Check());
       const uint64_t heads = std::max<uint64_t>(1, benchmark_.hidden / dim);
       const uint64_t rows = benchmark_.rows;

@@ -74,7 +74,7 @@ TEST_P(CpuEngineTest, IsNamedAfterItsInstructions) {
 }
 
 TEST_P(CpuEngineTest, AllocatesAlignedRowsOfAnOddNumberOfCacheLines) {
-  for (const uint64_t cols : {1, 16, 17, 1024, 2816, 4096}) {
+  for (const uint64_t cols : {1U, 16U, 17U, 1024U, 2816U, 4096U}) {
     const std::unique_ptr<Activations> memory = engine_->Allocate(3, cols);
     const Rows rows = memory->rows();
     EXPECT_EQ(reinterpret_cast<uintptr_t>(rows.data) % 64, 0U);
@@ -117,7 +117,7 @@ TEST_P(CpuEngineTest, Linear) {
   const TestMatrix first = RandomMatrix(kFourBits, 1, 70, 128, 3);
   const TestMatrix second = RandomMatrix(kBf16, 1, 30, 128, 4);
   const std::vector<float> bias = RandomVector(30, 5);
-  for (const uint64_t rows : {1, 3, 40}) {
+  for (const uint64_t rows : {1U, 3U, 40U}) {
     Check(
         [&](Engine& engine) {
           TestRows x = TestRows::Random(rows, 128);
@@ -134,7 +134,7 @@ TEST_P(CpuEngineTest, Linear) {
 
 TEST_P(CpuEngineTest, HeadLinear) {
   const TestMatrix matrix = RandomMatrix(kFourBits, 3, 20, 64);
-  for (const uint64_t rows : {2, 30}) {
+  for (const uint64_t rows : {2U, 30U}) {
     Check(
         [&](Engine& engine) {
           TestRows x = TestRows::Random(rows, 3 * 64);
@@ -148,7 +148,7 @@ TEST_P(CpuEngineTest, HeadLinear) {
 
 TEST_P(CpuEngineTest, HeadLinearTransposed) {
   const TestMatrix matrix = RandomMatrix(kFourBits, 3, 48, 64);
-  for (const uint64_t rows : {2, 30}) {
+  for (const uint64_t rows : {2U, 30U}) {
     Check(
         [&](Engine& engine) {
           TestRows x = TestRows::Random(rows, 48);
@@ -302,7 +302,7 @@ TEST_P(CpuEngineTest, Experts) {
       spec.up_bias = up_bias;
       spec.down_bias = down_bias;
     }
-    for (const uint64_t rows : {1, 60}) {
+    for (const uint64_t rows : {1U, 60U}) {
       TestRows logits = TestRows::Random(rows, 6, 7);
       Routes routes;
       reference_->Route(logits.view(), SomeRouter(), &routes);
@@ -324,7 +324,7 @@ TEST_P(CpuEngineTest, Experts) {
 TEST_P(CpuEngineTest, HeadAndLogits) {
   const TestMatrix head = RandomMatrix(kBf16, 1, 600, 64);
   for (const float softcap : {0.0F, 0.7F}) {
-    for (const uint64_t rows : {3, 40}) {
+    for (const uint64_t rows : {3U, 40U}) {
       std::vector<int32_t> targets(rows, -1);
       for (size_t r = 1; r < rows; ++r) targets[r] = static_cast<int32_t>((r * 257) % 600);
       targets[2] = 599;

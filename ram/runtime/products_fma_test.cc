@@ -62,11 +62,11 @@ TEST_P(ProductsFmaTest, IsNamedAfterItsInstructions) { EXPECT_EQ(products_->name
 TEST_P(ProductsFmaTest, EveryFormIsAsExactAsF32) {
   for (const Matrix& form : AllForms()) {
     const bool dense = form.form == Matrix::Form::kDense;
-    for (const uint64_t cols : {dense ? 301 : 128, dense ? 6 : 384}) {
+    for (const uint64_t cols : {dense ? 301U : 128U, dense ? 6U : 384U}) {
       const TestMatrix matrix = RandomMatrix(form, 1, 39, cols);
       std::vector<float> bias(matrix.shape.rows);
       for (size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i % 7) - 3;
-      for (const uint64_t rows : {1, 2, 3, 4, 5, 31}) {
+      for (const uint64_t rows : {1U, 2U, 3U, 4U, 5U, 31U}) {
         SCOPED_TRACE(matrix.name + " " + std::to_string(rows) + " rows of " + std::to_string(cols));
         TestRows x = TestRows::Random(rows, cols);
         TestRows out(rows, matrix.shape.rows);
@@ -91,7 +91,7 @@ TEST_P(ProductsFmaTest, LongSumsStayExact) {
               .form = Matrix::Form::kAffine, .dtype = Dtype::kBF16, .bits = 8, .group_size = 128},
           Matrix{.form = Matrix::Form::kMxfp4}}) {
       const TestMatrix matrix = RandomMatrix(form, 1, 24, cols);
-      for (const uint64_t rows : {2, 9}) {
+      for (const uint64_t rows : {2U, 9U}) {
         SCOPED_TRACE(matrix.name + " " + std::to_string(rows));
         TestRows x = TestRows::Random(rows, cols);
         TestRows out(rows, 24);
@@ -134,8 +134,8 @@ TEST_P(ProductsFmaTest, RowsDoNotDependOnEachOther) {
     TestRows x = TestRows::Random(37, 320);
     TestRows all(37, 45);
     Multiply(x.view(), matrix.view(), {}, all.view());
-    for (const uint64_t first : {0, 3, 17}) {
-      for (const uint64_t rows : {5, 6, 20}) {
+    for (const uint64_t first : {0U, 3U, 17U}) {
+      for (const uint64_t rows : {5U, 6U, 20U}) {
         TestRows part(rows, 45);
         Multiply(x.view().slice(first, rows), matrix.view(), {}, part.view());
         for (uint64_t r = 0; r < rows; ++r) {
@@ -160,11 +160,11 @@ TEST_P(ProductsFmaTest, ThreadsDoNotMatter) {
   const TestMatrix matrix = RandomMatrix(
       {.form = Matrix::Form::kAffine, .dtype = Dtype::kBF16, .bits = 4, .group_size = 64}, 1, 700,
       320);
-  for (const uint64_t rows : {3, 530}) {
+  for (const uint64_t rows : {3U, 530U}) {
     TestRows x = TestRows::Random(rows, 320);
     TestRows expected(rows, 700);
     Multiply(x.view(), matrix.view(), {}, expected.view());
-    for (const size_t threads : {1, 2, 16}) {
+    for (const size_t threads : {1U, 2U, 16U}) {
       ThreadPool pool(threads);
       TestRows out(rows, 700);
       ProductGroup group = {.x = x.view(), .products = {}};
@@ -178,7 +178,7 @@ TEST_P(ProductsFmaTest, ThreadsDoNotMatter) {
 TEST_P(ProductsFmaTest, SinksGetEveryElementOnce) {
   const TestMatrix matrix = RandomMatrix({.dtype = Dtype::kBF16}, 1, 600, 96);
   std::vector<float> bias(600, 0.5F);
-  for (const uint64_t rows : {2, 300}) {
+  for (const uint64_t rows : {2U, 300U}) {
     TestRows x = TestRows::Random(rows, 96);
     TestRows expected(rows, 600);
     Multiply(x.view(), matrix.view(), bias, expected.view());
@@ -224,7 +224,7 @@ TEST_P(ProductsFmaTest, GroupsAreIndependent) {
       groups[i].products.push_back({.matrix = other.view(), .out = second[i].view()});
     }
     products_->Multiply(groups, pool_);
-    for (const size_t i : {0, 2}) {
+    for (const size_t i : {0U, 2U}) {
       EXPECT_LE(ErrorOf(x[i].view(), experts.view().at(i), {}, first[i].view()), 5e-7);
       EXPECT_LE(ErrorOf(x[i].view(), other.view(), {}, second[i].view()), 5e-7);
     }
@@ -240,7 +240,7 @@ TEST(TileDecodeTest, IsTheDefinition) {
     const TestMatrix matrix = RandomMatrix(form, 1, 21, cols);
     SCOPED_TRACE(matrix.name);
     const std::vector<float> weights = Decode(matrix.view());
-    for (const uint64_t first : {0, 64, 128}) {
+    for (const uint64_t first : {0U, 64U, 128U}) {
       for (const uint64_t num : {uint64_t{96}, cols - first}) {
         TestRows out(7, num);
         DecodeTile(matrix.view(), 5, 7, first, num, out.view().data, out.view().pitch);
