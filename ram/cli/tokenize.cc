@@ -13,6 +13,7 @@
 #include "ram/base/file.h"
 #include "ram/checkpoint/checkpoint.h"
 #include "ram/cli/verb.h"
+#include "ram/text/chat_template.h"
 #include "ram/text/tokenizer.h"
 
 namespace ram::cli {
@@ -24,6 +25,8 @@ struct Options {
   std::string model;
   std::string file;
   std::string text;
+  std::string chat;
+  bool render = false;
   bool decode = false;
   bool count = false;
   bool no_special = false;
@@ -34,7 +37,9 @@ struct Options {
 Result<std::filesystem::path> FindTokenizer(const std::string& model) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (fs::exists(fs::path(model) / "tokenizer.json", error)) return fs::path(model);
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+    if (fs::exists(fs::path(model) / file, error)) return fs::path(model);
+  }
   if (fs::path(model).filename() == "tokenizer.json" && fs::exists(model, error)) {
     const fs::path parent = fs::path(model).parent_path();
     return parent.empty() ? fs::path(".") : parent;
@@ -170,13 +175,29 @@ Status DoLines(const Options& options, const Tokenizer& tokenizer, std::string_v
   return Done{};
 }
 
+// The conversation as the model's template writes it, special tokens included.
+Result<std::string> RenderChat(const Options& options, const std::filesystem::path& directory) {
+  RAM_ASSIGN_OR_RETURN(const std::string json, options.chat == "-"
+                                                   ? ReadStandardInput()
+                                                   : ReadFile(options.chat, kMaxInputBytes));
+  RAM_ASSIGN_OR_RETURN(const ChatRequest request, ParseChatRequest(json, options.chat));
+  RAM_ASSIGN_OR_RETURN(const ChatTemplate chat_template, ChatTemplate::Open(directory));
+  return chat_template.Render(request);
+}
+
 Status RunTokenize(const Options& options, Context& context) {
   RAM_ASSIGN_OR_RETURN(const std::filesystem::path directory, FindTokenizer(options.model));
-  RAM_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Open(directory));
-  for (const std::string& note : tokenizer.notes()) context.Note(fmt::format("note: {}", note));
   std::string text = options.text;
   std::string where = "--text";
-  if (!options.file.empty() && options.file != "-") {
+  if (!options.chat.empty()) {
+    where = options.chat;
+    RAM_ASSIGN_OR_RETURN(text, RenderChat(options, directory));
+    if (options.render) {
+      context.Print(text);
+      context.PrintJson({{"text", text}});
+      return Done{};
+    }
+  } else if (!options.file.empty() && options.file != "-") {
     where = options.file;
     RAM_ASSIGN_OR_RETURN(text, ReadFile(options.file, kMaxInputBytes));
   } else if (text.empty()) {
@@ -184,6 +205,8 @@ Status RunTokenize(const Options& options, Context& context) {
     if (::isatty(STDIN_FILENO) == 1) context.Note("Type a text; Ctrl-D ends it.");
     RAM_ASSIGN_OR_RETURN(text, ReadStandardInput());
   }
+  RAM_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Open(directory));
+  for (const std::string& note : tokenizer.notes()) context.Note(fmt::format("note: {}", note));
   if (options.jsonl) return DoLines(options, tokenizer, text, where);
   const Status status = options.decode ? DecodeOne(options, tokenizer, text, context)
                                        : EncodeOne(options, tokenizer, text, context);
@@ -209,6 +232,13 @@ Verb AddTokenize(CLI::App& app, Context& context) {
       "--jsonl", options->jsonl,
       "Each line is a text as a JSON string (with --decode an array of ids), each line of the "
       "output an array of ids (a string)");
+  auto* chat = verb->add_option(
+      "--chat", options->chat,
+      "A conversation in a JSON file (- is standard input): a list of {\"role\": ..., \"content\": "
+      "...}, or an object with \"messages\", \"tools\" and variables of the model's chat template");
+  verb->add_flag("--render", options->render, "Print the conversation as the template writes it")
+      ->needs(chat);
+  chat->excludes(file)->excludes("--text")->excludes("--decode")->excludes("--jsonl");
   verb->get_option("--decode")->excludes(count);
   verb->footer(
       "On a terminal each line is an id and what it stands for; elsewhere an id alone,\n"
