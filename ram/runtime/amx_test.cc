@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "ram/base/half.h"
+#include "ram/runtime/amx_model_test.h"
 #include "ram/runtime/matrix.h"
 #include "ram/runtime/products.h"
 #include "ram/runtime/products_amx.h"
@@ -172,10 +174,18 @@ std::vector<float> TestBias(uint64_t n) {
   return bias;
 }
 
+// "f16-model": the f16 kernels on a model of the tile unit, where the CPU has the rest.
+std::unique_ptr<Products> Make(const std::string& level, Precision precision) {
+  if (level != "f16-model") return MakeAmxProducts(level, precision);
+  if (!DetectAmx().bf16) return nullptr;
+  return MakeTileProducts(level, *ModelTileKernels(TileParts(TileFormat::kF16, precision)),
+                          /*uses_unit=*/false);
+}
+
 class AmxTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (MakeAmxProducts(GetParam(), Precision::kF32) == nullptr) {
+    if (Make(GetParam(), Precision::kF32) == nullptr) {
       GTEST_SKIP() << GetParam() << " is not available: " << DetectAmx().why_not;
     }
   }
@@ -183,7 +193,7 @@ class AmxTest : public testing::TestWithParam<std::string> {
   // rms: limit of the relative error of a row; 16 of it for one element.
   void ExpectAccurate(Precision precision, const TestMatrix& test, uint64_t num_rows, double rms) {
     ThreadPool pool(2);
-    const auto products = MakeAmxProducts(GetParam(), precision);
+    const auto products = Make(GetParam(), precision);
     const TestRows x(num_rows, test.matrix.cols);
     const std::vector<float> bias = TestBias(test.matrix.rows);
     const Result2d got = Multiply(*products, x.rows, test.matrix, bias, pool);
@@ -251,7 +261,7 @@ TEST_P(AmxTest, RowsDoNotDependOnTheRest) {
   for (const TestMatrix& test :
        {DenseMatrix(Dtype::kBF16, 600, 2500), AffineMatrix(Dtype::kF16, 4, 64, 600, 2176),
         DenseMatrix(Dtype::kF32, 600, 1000)}) {
-    const auto products = MakeAmxProducts(GetParam(), Precision::kF32);
+    const auto products = Make(GetParam(), Precision::kF32);
     const TestRows x(1100, test.matrix.cols);
     ThreadPool one(1);
     const Result2d want = Multiply(*products, x.rows, test.matrix, {}, one);
@@ -284,7 +294,7 @@ TEST_P(AmxTest, RowsDoNotDependOnTheRest) {
 
 TEST_P(AmxTest, SinksSeeEveryElementOnce) {
   const TestMatrix test = DenseMatrix(Dtype::kBF16, 700, 96);
-  const auto products = MakeAmxProducts(GetParam(), Precision::kF32);
+  const auto products = Make(GetParam(), Precision::kF32);
   const TestRows x(83, 96);
   const std::vector<float> bias = TestBias(700);
   ThreadPool pool(4);
@@ -309,9 +319,11 @@ TEST_P(AmxTest, SinksSeeEveryElementOnce) {
   EXPECT_EQ(std::set<int>(seen.begin(), seen.end()), std::set<int>{1});
 }
 
-INSTANTIATE_TEST_SUITE_P(Levels, AmxTest, testing::Values("amx-bf16", "amx-f16"),
+INSTANTIATE_TEST_SUITE_P(Levels, AmxTest, testing::Values("amx-bf16", "amx-f16", "f16-model"),
                          [](const auto& test) {
-                           return test.param == "amx-bf16" ? "bf16" : "f16";
+                           std::string name = test.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
                          });
 
 }  // namespace
