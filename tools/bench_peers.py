@@ -53,7 +53,6 @@ def value(name, shape):
 
 
 def make_folder(folder):
-    from safetensors import serialize_file
     if (folder / "model.safetensors").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,10 +62,16 @@ def make_folder(folder):
               "rope_theta": 10000.0, "max_position_embeddings": 8192, "hidden_act": "silu",
               "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
-    data = {name: {"dtype": "bfloat16", "shape": list(shape),
-                   "data": (value(name, shape).view(np.uint32) >> 16).astype(np.uint16).tobytes()}
-            for name, _, shape in tensors()}
-    serialize_file(data, str(folder / "model.safetensors"), {"format": "pt"})
+    header, offset = {}, 0
+    for name, _, shape in tensors():
+        size = 2 * int(np.prod(shape))
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        for name, _, shape in tensors():
+            f.write((value(name, shape).view(np.uint32) >> 16).astype("<u2").tobytes())
 
 
 def make_gguf(path):

@@ -173,10 +173,6 @@ Result<Evaluated> EvaluateModel(const std::string& name, const Options& options,
   RAM_ASSIGN_OR_RETURN(const TokenIds ids, tokenizer.Encode(text.bytes, protocol.special_at_start));
   RAM_ASSIGN_OR_RETURN(const WindowSet set,
                        CutWindows(ids, protocol, options.prefix, tokenizer.bos_id()));
-  if (protocol.max_windows > set.num_available) {
-    context.Note(fmt::format("note: {} windows were asked for, the text has {}",
-                             protocol.max_windows, set.num_available));
-  }
   RAM_ASSIGN_OR_RETURN(const uint64_t memory, options.run.MemoryBytes());
   RAM_ASSIGN_OR_RETURN(
       const EvaluationPlan plan,
@@ -233,6 +229,10 @@ Result<Evaluated> EvaluateModel(const std::string& name, const Options& options,
   done.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   done.new_tokens = done.scores.num_tokens() - earlier_tokens;
   RAM_RETURN_IF_ERROR(WriteScores(done.scores, path));
+  if (protocol.max_windows > set.num_available) {
+    context.Note(fmt::format("note: {} windows were asked for, the text has {}",
+                             protocol.max_windows, set.num_available));
+  }
   context.Note(fmt::format("{} written", path.string()));
   return done;
 }

@@ -10,6 +10,7 @@
 #include "ram/base/file.h"
 #include "ram/cli/run_options.h"
 #include "ram/cli/verb.h"
+#include "ram/text/chat_template.h"
 #include "ram/text/tokenizer.h"
 
 namespace ram::cli {
@@ -19,6 +20,8 @@ struct Options {
   std::string model;
   std::vector<std::string> prompts;
   std::string file;
+  bool chat = false;
+  std::string system;
   bool raw = false;
   bool ignore_end = false;
   std::string cache = "f32";
@@ -39,11 +42,26 @@ Result<std::vector<std::string>> PromptTexts(const Options& options) {
   return all;
 }
 
-Result<std::vector<TokenIds>> PromptIds(const Options& options, const Tokenizer& tokenizer) {
+Result<std::vector<TokenIds>> PromptIds(const Options& options, const RunnableModel& model,
+                                        const Tokenizer& tokenizer) {
   RAM_ASSIGN_OR_RETURN(const std::vector<std::string> texts, PromptTexts(options));
   std::vector<TokenIds> prompts;
   for (const std::string& text : texts) {
-    RAM_ASSIGN_OR_RETURN(TokenIds ids, tokenizer.Encode(text, !options.raw));
+    if (!options.chat) {
+      RAM_ASSIGN_OR_RETURN(TokenIds ids, tokenizer.Encode(text, !options.raw));
+      prompts.push_back(std::move(ids));
+      continue;
+    }
+    RAM_ASSIGN_OR_RETURN(const ChatTemplate chat,
+                         ChatTemplate::Open(model.checkpoint->directory()));
+    ChatRequest request;
+    if (!options.system.empty()) {
+      request.messages.push_back({{"role", "system"}, {"content", options.system}});
+    }
+    request.messages.push_back({{"role", "user"}, {"content", text}});
+    RAM_ASSIGN_OR_RETURN(const std::string rendered, chat.Render(request));
+    // The template writes the special tokens itself.
+    RAM_ASSIGN_OR_RETURN(TokenIds ids, tokenizer.Encode(rendered, /*add_special=*/false));
     prompts.push_back(std::move(ids));
   }
   for (const TokenIds& ids : prompts) {
@@ -102,7 +120,7 @@ Status RunGenerate(Options& options, Context& context) {
   RAM_ASSIGN_OR_RETURN(const RunnableModel model, options.run.Open(options.model));
   RAM_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Open(model.checkpoint->directory()));
   RAM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, options.run.MakeEngine(context));
-  RAM_ASSIGN_OR_RETURN(const std::vector<TokenIds> prompts, PromptIds(options, tokenizer));
+  RAM_ASSIGN_OR_RETURN(const std::vector<TokenIds> prompts, PromptIds(options, model, tokenizer));
   if (!options.ignore_end) {
     RAM_ASSIGN_OR_RETURN(options.generate.stop_ids, StopIds(model, tokenizer));
   }
@@ -150,12 +168,15 @@ Status RunGenerate(Options& options, Context& context) {
 
 Verb AddGenerate(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("generate", "Continue a text");
+  CLI::App* verb = app.add_subcommand("generate", "Continue a text, or answer a message (--chat)");
   verb->add_option("MODEL", options->model, "A model directory, ours or foreign")->required();
   CLI::Option_group* input = verb->add_option_group("input");
   input->add_option("-p,--prompt", options->prompts, "The text; repeat it for several at once");
   input->add_option("--file", options->file, "The text is in this file");
   input->require_option(1, 2);
+  verb->add_flag("--chat", options->chat,
+                 "The text is a message: render the model's chat template");
+  verb->add_option("--system", options->system, "With --chat: the system message");
   verb->add_flag("--raw", options->raw, "Add no special tokens in front of the text");
   verb->add_option("-n,--max-tokens", options->generate.max_tokens, "New tokens (default 256)");
   verb->add_option("-t,--temperature", options->generate.sampling.temperature,
