@@ -36,7 +36,7 @@ def test_generate():
     t.equal(small["sequences"], first["sequences"], "memory and threads change nothing")
     piece = t.json("generate", STORIES, "-p", "a", "-n", "3", "--cache", "bf16")
     t.equal(len(piece["sequences"][0]["ids"]), 3, "bf16 cache")
-    t.refuses(t.run("generate", MOE, "-p", "Hello", "--chat"), INPUT, "chat template")
+    t.refuses(t.run("generate", MOE, "-p", "Hello", "--chat"), INPUT, "chat_template")
     t.refuses(t.run("generate", STORIES, "-p", "x" * 4000), INPUT, "512")
     t.refuses(t.run("generate", STORIES, "-p", "a", "--memory", "1MiB"), MACHINE, "memory", "needed")
     t.refuses(t.run("generate", STORIES, "-p", "a", "--isa", "avx9"), INPUT, "avx9")
