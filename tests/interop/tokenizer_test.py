@@ -15,7 +15,7 @@ from harness import DATA, ROOT, Report, arguments, run
 from tokenizers import Tokenizer
 
 FIXTURES = DATA / "tokenizers"
-NUM_TORTURE = 12000
+NUM_TORTURE = 6000
 
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 L3 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -121,6 +121,9 @@ def pipelines():
     yield "phi3", of(characters, added_tokens=[
         *characters["added_tokens"], added(3259, "<|user|>", True, rstrip=True), added(3260, "<|end|>", True, rstrip=True)],
         post_processor=template([("<s>", 1)], [("</s>", 2)]))
+    yield "roberta", of(characters, post_processor={"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1],
+                                                    "trim_offsets": True, "add_prefix_space": False})
+    yield "bert", of(characters, post_processor={"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]})
     yield "unknowns", of(characters, flags={"byte_fallback": False})
     yield "each unknown", of(characters, flags={"byte_fallback": False, "fuse_unk": False})
     yield "nothing unknown", of(characters, flags={"byte_fallback": False, "unk_token": None})
