@@ -267,7 +267,7 @@ Status RunPerplexity(const Options& options, Context& context) {
                {"median", fmt::format("{}; P95 {}, P99 {}, largest {}",
                                       PerplexityText(summary.median), PerplexityText(summary.p95),
                                       PerplexityText(summary.p99), PerplexityText(summary.max))},
-               {"outliers", fmt::format("{} windows over 100", summary.num_outliers)},
+               {"outliers", fmt::format("{} over 100", Counted(summary.num_outliers, "window"))},
                {"size",
                 fmt::format("{}, {:.2f} bits per weight", FormatBytes(done.scores.model.bytes),
                             done.scores.model.bits_per_weight)},
