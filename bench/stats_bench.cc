@@ -15,7 +15,7 @@
 #include "benchmark/benchmark.h"
 #include "ram/stats/bootstrap.h"
 #include "ram/stats/compare.h"
-#include "ram/stats/random.h"
+#include "ram/base/random.h"
 
 namespace ram {
 namespace {

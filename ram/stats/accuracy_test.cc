@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "ram/stats/random.h"
+#include "ram/base/random.h"
 
 namespace ram {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "ram/base/result.h"
 #include "ram/stats/distributions.h"
-#include "ram/stats/random.h"
+#include "ram/base/random.h"
 #include "ram/stats/sum.h"
 
 namespace ram {

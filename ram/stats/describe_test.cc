@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "ram/stats/distributions.h"
-#include "ram/stats/random.h"
+#include "ram/base/random.h"
 #include "ram/stats/sum.h"
 #include "ram/stats/testing.h"
 

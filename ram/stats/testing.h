@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "ram/stats/distributions.h"
-#include "ram/stats/random.h"
+#include "ram/base/random.h"
 
 namespace ram {
 
