@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
+#include "ram/base/random.h"
 #include "ram/stats/bootstrap.h"
 #include "ram/stats/compare.h"
-#include "ram/base/random.h"
 
 namespace ram {
 namespace {

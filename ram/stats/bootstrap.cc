@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ram/base/random.h"
 #include "ram/base/result.h"
 #include "ram/stats/distributions.h"
-#include "ram/base/random.h"
 #include "ram/stats/sum.h"
 
 namespace ram {

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "ram/stats/distributions.h"
 #include "ram/base/random.h"
+#include "ram/stats/distributions.h"
 #include "ram/stats/sum.h"
 #include "ram/stats/testing.h"
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "ram/stats/distributions.h"
 #include "ram/base/random.h"
+#include "ram/stats/distributions.h"
 
 namespace ram {
 
