@@ -307,7 +307,7 @@ Verb AddEvalPerplexity(CLI::App& eval, Context& context) {
   verb->add_option("MODEL", options->models, "Model directories, ours or foreign")->required();
   verb->add_option("--data", options->data, "A text file (default: the WikiText-2 test set)");
   verb->add_option("--protocol", options->protocol,
-                   fmt::format("{} (docs/evaluation.md)", fmt::join(ProtocolNames(), ", ")))
+                   fmt::format("{} (docs/perplexity.md)", fmt::join(ProtocolNames(), ", ")))
       ->check(CLI::IsMember(ProtocolNames()));
   verb->add_option("--context", options->context, "Tokens of a window (default: the protocol's)")
       ->check(CLI::Range(2, 1 << 24));

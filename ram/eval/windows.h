@@ -1,7 +1,7 @@
 #pragma once
 
 // How a text becomes windows: the runs of tokens that a model is scored on. One protocol per
-// published way of measuring perplexity; docs/evaluation.md compares them.
+// published way of measuring perplexity; docs/perplexity.md compares them.
 
 #include <cstdint>
 #include <optional>
