@@ -170,10 +170,13 @@ Verb AddGenerate(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("generate", "Continue a text, or answer a message (--chat)");
   verb->add_option("MODEL", options->model, "A model directory, ours or foreign")->required();
-  CLI::Option_group* input = verb->add_option_group("input");
-  input->add_option("-p,--prompt", options->prompts, "The text; repeat it for several at once");
-  input->add_option("--file", options->file, "The text is in this file");
-  input->require_option(1, 2);
+  verb->add_option("-p,--prompt", options->prompts, "The text; repeat it for several at once");
+  verb->add_option("--file", options->file, "The text is in this file");
+  verb->final_callback([options] {
+    if (options->prompts.empty() && options->file.empty()) {
+      throw CLI::RequiredError("-p or --file");
+    }
+  });
   verb->add_flag("--chat", options->chat,
                  "The text is a message: render the model's chat template");
   verb->add_option("--system", options->system, "With --chat: the system message");

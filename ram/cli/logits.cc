@@ -88,10 +88,13 @@ Verb AddLogits(CLI::App& app, Context& context) {
       "logits",
       "Logits of every token of a sequence, as a safetensors file with the key \"logits\"");
   verb->add_option("MODEL", options->model, "A model directory, ours or foreign")->required();
-  CLI::Option_group* input = verb->add_option_group("input");
-  input->add_option("--ids", options->ids, "Token ids, e.g. 1,2,3")->delimiter(',');
-  input->add_option("--text", options->text, "A text; the model's tokenizer makes ids of it");
-  input->require_option(1);
+  CLI::Option* ids =
+      verb->add_option("--ids", options->ids, "Token ids, e.g. 1,2,3")->delimiter(',');
+  verb->add_option("--text", options->text, "A text; the model's tokenizer makes ids of it")
+      ->excludes(ids);
+  verb->final_callback([options] {
+    if (options->ids.empty() && options->text.empty()) throw CLI::RequiredError("--ids or --text");
+  });
   verb->add_option("-o,--output", options->out, "The new file")->required();
   verb->add_flag("--overwrite", options->overwrite, "Replace it if it exists");
   options->run.Add(verb);
