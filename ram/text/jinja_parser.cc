@@ -133,7 +133,7 @@ class Parser {
 
   // Up to one of `ends`, whose name is skipped and in `end_`; up to the end of the text if there
   // are none.
-  Result<NodePtr> ParseBlock(std::vector<std::string_view> ends) {
+  Result<NodePtr> ParseBlock(const std::vector<std::string_view>& ends) {
     const Nesting nesting(depth_);
     RAM_RETURN_IF_ERROR(CheckNesting());
     NodePtr block = New(Kind::kBlock);
