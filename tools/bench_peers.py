@@ -108,8 +108,8 @@ def make_gguf(path):
 
 def run_ram(ram, folder, context, threads):
     out = subprocess.run([ram, "bench", "model", str(folder), "--context", str(context), "--threads", str(threads),
-                          "--decode", "0", "--json"], check=True, capture_output=True, text=True)
-    return json.loads(out.stdout)["prefill_tokens_per_second"]
+                          "--new-tokens", "1", "--runs", "1", "--json"], check=True, capture_output=True, text=True)
+    return json.loads(out.stdout)["score_tokens_per_second"]
 
 
 def run_llama_cpp(folder, model, context, threads):
