@@ -341,7 +341,7 @@ CodeReader MakeCodeReader(int bits) {
 }
 
 // s and b' = b + c * s of the groups of num_k, 16 columns at a time.
-void PackGroupTerms(const TileWeightBlock& block, size_t column) {
+[[maybe_unused]] void PackGroupTerms(const TileWeightBlock& block, size_t column) {
   const size_t groups = block.num_k / block.group_size;
   const size_t first_group = block.first_k / block.group_size;
   const size_t scale_bytes = block.scale_form == TileWeights::kF32 ? 4 : 2;
