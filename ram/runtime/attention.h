@@ -21,7 +21,8 @@ class Attention {
 };
 
 std::unique_ptr<Attention> MakeFmaAttention(const std::string& isa);
-// Null where the CPU, the system or the self test says no.
+// Tiles of bf16 parts at either level. Sequences with fewer than 16 rows in a batch go to the f32
+// attention, whose bits are not the same. Null where the CPU, the system or the self test says no.
 std::unique_ptr<Attention> MakeAmxAttention(const std::string& isa, Precision precision);
 
 }  // namespace ram
