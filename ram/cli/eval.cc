@@ -4,12 +4,11 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 
 #include "ram/base/bytes.h"
-#include "ram/base/file.h"
 #include "ram/base/hash.h"
+#include "ram/cli/eval_options.h"
 #include "ram/cli/run_options.h"
 #include "ram/cli/verb.h"
 #include "ram/eval/score_windows.h"
@@ -22,18 +21,11 @@
 namespace ram::cli {
 namespace {
 
-constexpr uint64_t kMaxTextBytes = uint64_t{1} << 32;
 constexpr auto kSaveEvery = std::chrono::seconds(30);
 
 struct Options {
   std::vector<std::string> models;
-  std::string data;
-  std::string protocol = "ram-wikitext2";
-  uint64_t context = 0;
-  uint64_t windows = 0;
-  uint32_t seed = 42;
-  std::string bos = "none";
-  std::vector<int32_t> prefix;
+  TextOptions text;
   std::string output;
   bool restart = false;
   std::string until;
@@ -41,75 +33,14 @@ struct Options {
   RunOptions run;
 };
 
-// The folder of bundled texts: $RAM_DATA, where the command was installed, where it was built.
-std::filesystem::path DataFolder() {
-  if (const char* folder = std::getenv("RAM_DATA"); folder != nullptr && *folder != '\0') {
-    return folder;
-  }
-  std::error_code error;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (!error) {
-    const std::filesystem::path installed = program.parent_path() / "../share/ram";
-    if (std::filesystem::exists(installed, error)) return installed;
-  }
-  return RAM_DATA_DIR;
-}
-
-struct Text {
-  std::string name;
-  std::string bytes;
-};
-
-Result<Text> ReadText(const Options& options) {
-  Text text;
-  const std::filesystem::path path = options.data.empty() ? DataFolder() / "wikitext-2/test.txt"
-                                                          : std::filesystem::path(options.data);
-  text.name = options.data.empty() ? "wikitext-2 test" : path.filename().string();
-  RAM_ASSIGN_OR_RETURN(text.bytes, ReadFile(path, kMaxTextBytes));
-  if (text.bytes.empty()) {
-    return Error{ErrorCode::kInvalidArgument, fmt::format("{}: the text is empty", path.string())};
-  }
-  return text;
-}
-
-Result<Protocol> ProtocolOf(const Options& options) {
-  RAM_ASSIGN_OR_RETURN(Protocol protocol, FindProtocol(options.protocol));
-  if (options.context != 0) protocol.context = options.context;
-  if (options.windows != 0) protocol.max_windows = options.windows;
-  if (protocol.stride > protocol.context) protocol.stride = protocol.context;
-  if (options.seed != 42) protocol.seed = options.seed;
-  protocol.bos = options.bos == "replace"   ? Protocol::Bos::kReplace
-                 : options.bos == "prepend" ? Protocol::Bos::kPrepend
-                                            : Protocol::Bos::kNone;
-  return protocol;
-}
-
-std::string SettingsText(const Protocol& protocol, const WindowSet& set, const Options& options) {
-  std::string text = fmt::format("windows of {}, {} of {}", protocol.context, set.windows.size(),
-                                 set.num_available);
-  if (protocol.kind == Protocol::Kind::kRam) text += fmt::format(", seed {}", protocol.seed);
-  text += options.bos == "none" ? ", no BOS" : fmt::format(", BOS {} per window", options.bos);
-  if (!options.prefix.empty()) {
-    text += fmt::format(", {} prefix tokens", options.prefix.size());
-  }
-  return text;
-}
-
-// Words and bytes of the tokens that are scored, as shares of the whole text.
 Scores StartScores(const RunnableModel& model, const Engine& engine, const Options& options,
-                   const Protocol& protocol, const WindowSet& set, const Text& text) {
+                   const CutText& cut, const Text& text) {
   Scores scores;
-  scores.model.name = std::filesystem::path(model.name).filename().string();
-  if (scores.model.name.empty()) scores.model.name = model.name;
-  scores.model.bytes = model.checkpoint->file_bytes();
-  scores.model.bits_per_weight = 8 * static_cast<double>(model.checkpoint->file_bytes()) /
-                                 static_cast<double>(model.source->catalog().num_weights());
-  scores.model.structure_hash = model.checkpoint->structure_hash();
-  scores.numerics = {fmt::format("ram, numerics {}", options.run.numerics_name),
-                     options.run.precision_name, engine.name()};
+  scores.model = DescribeModel(model);
+  scores.numerics = DescribeNumerics(options.run, engine);
   scores.text = {text.name, Sha256Hex(text.bytes), 0, 0};
-  scores.protocol = protocol.name;
-  scores.settings = SettingsText(protocol, set, options);
+  scores.protocol = cut.protocol.name;
+  scores.settings = cut.settings;
   return scores;
 }
 
@@ -169,25 +100,23 @@ Result<Evaluated> EvaluateModel(const std::string& name, const Options& options,
   RAM_ASSIGN_OR_RETURN(const RunnableModel model, options.run.Open(name));
   RAM_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, options.run.MakeEngine(context));
   RAM_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Open(model.checkpoint->directory()));
-  RAM_ASSIGN_OR_RETURN(const Protocol protocol, ProtocolOf(options));
-  RAM_ASSIGN_OR_RETURN(const TokenIds ids, tokenizer.Encode(text.bytes, protocol.special_at_start));
-  RAM_ASSIGN_OR_RETURN(const WindowSet set,
-                       CutWindows(ids, protocol, options.prefix, tokenizer.bos_id()));
+  RAM_ASSIGN_OR_RETURN(const CutText cut, options.text.Cut(text, tokenizer));
+  const std::vector<Window>& windows = cut.set.windows;
   RAM_ASSIGN_OR_RETURN(const uint64_t memory, options.run.MemoryBytes());
   RAM_ASSIGN_OR_RETURN(
       const EvaluationPlan plan,
-      PlanEvaluation(*model.source, model.graph, *engine, WindowLengths(set.windows), memory));
+      PlanEvaluation(*model.source, model.graph, *engine, WindowLengths(windows), memory));
   if (!options.run.memory.empty()) context.Note(EvaluationPlanText(plan, context.style()));
   Evaluator evaluator(*engine, *model.source, model.graph, plan,
                       std::filesystem::temp_directory_path());
 
   Evaluated done;
-  done.scores = StartScores(model, *engine, options, protocol, set, text);
+  done.scores = StartScores(model, *engine, options, cut, text);
   const std::filesystem::path path = OutputPath(options, done.scores);
   RAM_ASSIGN_OR_RETURN(const bool resumed, TakeEarlier(path, options, &done.scores));
   if (resumed) {
     context.Note(fmt::format("{}: {} of {} windows are there already", path.string(),
-                             done.scores.windows.size(), set.windows.size()));
+                             done.scores.windows.size(), windows.size()));
   }
   std::optional<Scores> against;
   double enough = 0;
@@ -218,8 +147,8 @@ Result<Evaluated> EvaluateModel(const std::string& name, const Options& options,
   const auto text_of = [&](const Window& window) {
     return tokenizer.Decode(std::span(window.ids).subspan(window.first_scored), false);
   };
-  const Status status = ScoreWindows(*engine, evaluator, set.windows, text_of,
-                                     context.MakeWatcher(), body, &done.scores);
+  const Status status =
+      ScoreWindows(*engine, evaluator, windows, text_of, context.MakeWatcher(), body, &done.scores);
   context.EndProgress();
   RAM_RETURN_IF_ERROR(saving);
   if (!status) {  // What is done stays.
@@ -229,10 +158,7 @@ Result<Evaluated> EvaluateModel(const std::string& name, const Options& options,
   done.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   done.new_tokens = done.scores.num_tokens() - earlier_tokens;
   RAM_RETURN_IF_ERROR(WriteScores(done.scores, path));
-  if (protocol.max_windows > set.num_available) {
-    context.Note(fmt::format("note: {} windows were asked for, the text has {}",
-                             protocol.max_windows, set.num_available));
-  }
+  cut.NoteMissing(context);
   context.Note(fmt::format("{} written", path.string()));
   return done;
 }
@@ -247,7 +173,7 @@ Status RunPerplexity(const Options& options, Context& context) {
     std::error_code error;
     std::filesystem::create_directories(options.output, error);
   }
-  RAM_ASSIGN_OR_RETURN(const Text text, ReadText(options));
+  RAM_ASSIGN_OR_RETURN(const Text text, options.text.Read());
   OrderedJson json = OrderedJson::array();
   for (const std::string& name : options.models) {
     RAM_ASSIGN_OR_RETURN(const Evaluated done, EvaluateModel(name, options, text, context));
@@ -305,19 +231,7 @@ Verb AddEvalPerplexity(CLI::App& eval, Context& context) {
   auto options = std::make_shared<Options>();
   CLI::App* verb = eval.add_subcommand("perplexity", "How well models predict a text");
   verb->add_option("MODEL", options->models, "Model directories, ours or foreign")->required();
-  verb->add_option("--data", options->data, "A text file (default: the WikiText-2 test set)");
-  verb->add_option("--protocol", options->protocol,
-                   fmt::format("{} (docs/perplexity.md)", fmt::join(ProtocolNames(), ", ")))
-      ->check(CLI::IsMember(ProtocolNames()));
-  verb->add_option("--context", options->context, "Tokens of a window (default: the protocol's)")
-      ->check(CLI::Range(2, 1 << 24));
-  verb->add_option("--windows", options->windows, "At most so many windows");
-  verb->add_option("--seed", options->seed, "Of the order of the windows (42)");
-  verb->add_option("--bos", options->bos,
-                   "Beginning-of-sequence token of every window: none (default), replace, prepend")
-      ->check(CLI::IsMember({"none", "replace", "prepend"}));
-  verb->add_option("--prefix-tokens", options->prefix, "Token ids in front of every window")
-      ->delimiter(',');
+  options->text.Add(verb);
   verb->add_option("-o,--output", options->output,
                    "The scores file, or a folder for several (default: MODEL.scores here)");
   verb->add_flag("--restart", options->restart, "Do not go on from the scores that are there");

@@ -63,7 +63,8 @@ int Main(int argc, char** argv) {
   app.require_subcommand(1);
   app.formatter(std::make_shared<HelpFormatter>());
   Context context;
-  CLI::App* eval = app.add_subcommand("eval", "What a model does: perplexity");
+  CLI::App* eval =
+      app.add_subcommand("eval", "What a model does: perplexity, divergence from another");
   eval->require_subcommand(1);
   const std::vector<Verb> verbs = {
       AddCompress(app, context), AddInspect(app, context),
@@ -73,6 +74,7 @@ int Main(int argc, char** argv) {
       AddStats(app, context),    AddPack(app, context),
       AddTokenize(app, context), AddGenerate(app, context),
       AddLogits(app, context),   AddEvalPerplexity(*eval, context),
+      AddEvalKl(*eval, context),
   };
   for (const Verb& verb : verbs) context.AddOptions(verb.app);
   app.footer(

@@ -86,5 +86,6 @@ Verb AddGenerate(CLI::App& app, Context& context);
 Verb AddLogits(CLI::App& app, Context& context);
 // Under "ram eval".
 Verb AddEvalPerplexity(CLI::App& eval, Context& context);
+Verb AddEvalKl(CLI::App& eval, Context& context);
 
 }  // namespace ram::cli
