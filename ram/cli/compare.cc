@@ -2,132 +2,23 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <set>
 
 #include "ram/base/file.h"
+#include "ram/cli/score_groups.h"
 #include "ram/cli/stats_json.h"
 #include "ram/cli/verb.h"
-#include "ram/eval/align.h"
-#include "ram/eval/score_sources.h"
 #include "ram/report/compare_table.h"
 
 namespace ram::cli {
 namespace {
 
-constexpr double kSuspectPerplexity = 1000;  // As a median: the table may hold perplexities.
-
 struct Options {
   std::vector<std::string> sources;
-  std::string base;
-  std::string values = "nll";
+  ScoreOptions scores;
   std::string output;
-  bool allow_different_windows = false;
   bool detail = false;
-  AlignOptions align;
-  CompareOptions compare;
 };
-
-// Models that were scored on the same windows, and where they came from.
-struct Group {
-  std::vector<Scores> scores;
-  std::vector<std::string> files;
-};
-
-// A source as it was given: PATH, or NAME=PATH.
-Result<Group> ReadSource(const std::string& given, TableValues values) {
-  std::string name;
-  std::string path = given;
-  std::error_code error;
-  const size_t equals = given.find('=');
-  if (equals != std::string::npos && equals > 0 && !std::filesystem::exists(given, error)) {
-    name = given.substr(0, equals);
-    path = given.substr(equals + 1);
-  }
-  Group group;
-  RAM_ASSIGN_OR_RETURN(group.scores, ReadScoreSource(path, values));
-  if (!name.empty()) {
-    if (group.scores.size() > 1) {
-      return Error{ErrorCode::kInvalidArgument,
-                   fmt::format("{}: holds {} models, which one name cannot stand for", path,
-                               group.scores.size())};
-    }
-    group.scores.front().model.name = name;
-  }
-  group.files.assign(group.scores.size(), path);
-  return group;
-}
-
-// Names must tell models apart: where they do not, the file's name helps.
-void MakeNamesUnique(Group* group) {
-  std::multiset<std::string> seen;
-  for (const Scores& scores : group->scores) seen.insert(scores.model.name);
-  std::set<std::string> taken;
-  for (size_t i = 0; i < group->scores.size(); ++i) {
-    std::string& name = group->scores[i].model.name;
-    if (name.empty()) name = std::filesystem::path(group->files[i]).stem().string();
-    if (seen.count(name) > 1) {
-      name += fmt::format(" ({})", std::filesystem::path(group->files[i]).stem().string());
-    }
-    for (int k = 2; !taken.insert(name).second; ++k) name += fmt::format(" #{}", k);
-  }
-}
-
-// One group, or with --allow-different-windows as many as there are different windows.
-Result<std::vector<Group>> ReadGroups(const Options& options) {
-  const TableValues values = options.values == "ppl" ? TableValues::kPerplexity : TableValues::kNll;
-  Group all;
-  for (const std::string& given : options.sources) {
-    RAM_ASSIGN_OR_RETURN(Group source, ReadSource(given, values));
-    std::move(source.scores.begin(), source.scores.end(), std::back_inserter(all.scores));
-    std::move(source.files.begin(), source.files.end(), std::back_inserter(all.files));
-  }
-  MakeNamesUnique(&all);
-  std::vector<Group> groups;
-  for (size_t i = 0; i < all.scores.size(); ++i) {
-    auto group = groups.begin();
-    std::optional<std::string> mismatch;
-    for (; group != groups.end(); ++group) {
-      mismatch = FindMismatch(group->scores.front(), all.scores[i], options.align);
-      if (!mismatch.has_value()) break;
-      if (!options.allow_different_windows) {
-        return Error{ErrorCode::kInvalidArgument,
-                     fmt::format("{} and {} cannot be paired: {}; --allow-different-windows lists "
-                                 "them apart",
-                                 group->files.front(), all.files[i], *mismatch)};
-      }
-    }
-    if (group == groups.end()) group = groups.insert(group, Group());
-    group->scores.push_back(std::move(all.scores[i]));
-    group->files.push_back(std::move(all.files[i]));
-  }
-  return groups;
-}
-
-struct Compared {
-  AlignedScores aligned;
-  Comparison comparison;
-  ComparedWindows windows;
-};
-
-Result<Compared> CompareGroup(const Group& group, const Options& options) {
-  Compared out;
-  RAM_ASSIGN_OR_RETURN(out.aligned, AlignScores(group.scores, group.files, options.align));
-  CompareOptions compare = options.compare;
-  for (size_t m = 0; m < out.aligned.models.size(); ++m) {
-    if (out.aligned.models[m].name == options.base) compare.base = m;
-  }
-  RAM_ASSIGN_OR_RETURN(out.comparison,
-                       CompareModels(out.aligned.models, out.aligned.tokens, compare));
-  // Rows of one table belong together by being rows.
-  out.aligned.tokens_known |= std::set(group.files.begin(), group.files.end()).size() == 1;
-  const AlignedScores& aligned = out.aligned;
-  out.windows = {aligned.what,       aligned.labels,       aligned.texts,
-                 aligned.resolution, aligned.tokens_known, aligned.same_numerics};
-  return out;
-}
 
 OrderedJson ModelJson(const ModelScores& model, const PerplexitySummary& s) {
   OrderedJson json = {
@@ -163,7 +54,7 @@ OrderedJson ModelJson(const ModelScores& model, const PerplexitySummary& s) {
   return json;
 }
 
-OrderedJson GroupJson(const Compared& group) {
+OrderedJson GroupJson(const ComparedGroup& group) {
   const AlignedScores& aligned = group.aligned;
   OrderedJson models = OrderedJson::array();
   for (size_t m = 0; m < aligned.models.size(); ++m) {
@@ -197,38 +88,22 @@ OrderedJson GroupJson(const Compared& group) {
           {"notes", CompareNotes(group.comparison, group.windows)}};
 }
 
-Status CheckBase(const std::vector<Group>& groups, const std::string& base) {
-  if (base.empty()) return Done{};
-  std::string names;
-  for (const Group& group : groups) {
-    for (const Scores& scores : group.scores) {
-      if (scores.model.name == base) return Done{};
-      names += (names.empty() ? "" : ", ") + scores.model.name;
-    }
-  }
-  return Error{ErrorCode::kInvalidArgument,
-               fmt::format("--base {}: no such model among {}", base, names)};
-}
-
 Status Compare(const Options& options, Context& context) {
-  RAM_ASSIGN_OR_RETURN(const std::vector<Group> groups, ReadGroups(options));
-  RAM_RETURN_IF_ERROR(CheckBase(groups, options.base));
+  std::vector<ScoreGroup> sources;
+  for (const std::string& given : options.sources) {
+    RAM_ASSIGN_OR_RETURN(sources.emplace_back(), ReadSource(given, options.scores.table_values()));
+  }
+  RAM_ASSIGN_OR_RETURN(const std::vector<ScoreGroup> groups,
+                       MakeGroups(std::move(sources), options.scores));
   OrderedJson list = OrderedJson::array();
   std::string text;
-  for (const Group& group : groups) {
-    RAM_ASSIGN_OR_RETURN(const Compared compared, CompareGroup(group, options));
+  for (const ScoreGroup& group : groups) {
+    RAM_ASSIGN_OR_RETURN(const ComparedGroup compared, CompareGroup(group, options.scores));
     list.push_back(GroupJson(compared));
     text += (text.empty() ? "" : "\n\n") + CompareText(compared.aligned.models, compared.comparison,
                                                        compared.windows, options.detail,
                                                        context.style());
-    const double median = compared.comparison.summaries.front().median;
-    if (options.values == "nll" && group.scores.front().protocol == "table" &&
-        median > kSuspectPerplexity) {
-      context.Note(
-          fmt::format("note: {} has a median perplexity of {}; if its numbers are "
-                      "perplexities, say --values ppl",
-                      group.files.front(), PerplexityText(median)));
-    }
+    NoteSuspectValues(group, compared, options.scores, context);
   }
   const OrderedJson json = {{"format", "ram.comparison.v1"}, {"groups", list}};
   if (!options.output.empty()) {
@@ -256,22 +131,9 @@ Verb AddCompare(CLI::App& app, Context& context) {
                    "*.scores, logs of llama-perplexity, CSV with one column for each model; "
                    "NAME=FILE calls it NAME")
       ->required();
-  verb->add_option("--base", options->base, "Compare with this model only, not all pairs");
-  verb->add_option("--values", options->values,
-                   "What CSV holds: nll [nats per token] or ppl (default: nll)")
-      ->check(CLI::IsMember({"nll", "ppl"}));
+  AddScoreOptions(verb, &options->scores);
   verb->add_flag("--detail", options->detail, "Every test of every pair");
   verb->add_option("-o,--output", options->output, "The verdict as JSON");
-  verb->add_flag("--common-windows", options->align.common_windows,
-                 "Compare the windows that all files share");
-  verb->add_flag("--allow-different-numerics", options->align.allow_different_numerics,
-                 "Pair runs of different engines or precisions");
-  verb->add_flag("--allow-different-windows", options->allow_different_windows,
-                 "List what cannot be paired apart, without a word about the difference");
-  verb->add_option("--resamples", options->compare.bootstrap.num_resamples,
-                   "Of the bootstrap (default: 10,000)")
-      ->check(CLI::Range(100, 10'000'000));
-  verb->add_option("--seed", options->compare.bootstrap.seed, "Of the bootstrap (default: 42)");
   return {verb, [options, &context]() -> Status { return Compare(*options, context); }};
 }
 

@@ -66,15 +66,27 @@ int Main(int argc, char** argv) {
   CLI::App* eval =
       app.add_subcommand("eval", "What a model does: perplexity, divergence from another");
   eval->require_subcommand(1);
+  CLI::App* bench = app.add_subcommand("bench", "How fast models run here");
+  bench->require_subcommand(1);
   const std::vector<Verb> verbs = {
-      AddCompress(app, context), AddInspect(app, context),
-      AddDoctor(app, context),   AddMeasure(app, context),
-      AddPlan(app, context),     AddCurve(app, context),
-      AddVerify(app, context),   AddCompare(app, context),
-      AddStats(app, context),    AddPack(app, context),
-      AddTokenize(app, context), AddGenerate(app, context),
-      AddLogits(app, context),   AddEvalPerplexity(*eval, context),
+      AddCompress(app, context),
+      AddInspect(app, context),
+      AddDoctor(app, context),
+      AddMeasure(app, context),
+      AddPlan(app, context),
+      AddCurve(app, context),
+      AddVerify(app, context),
+      AddCompare(app, context),
+      AddReport(app, context),
+      AddStats(app, context),
+      AddPack(app, context),
+      AddTokenize(app, context),
+      AddGenerate(app, context),
+      AddLogits(app, context),
+      AddEvalPerplexity(*eval, context),
       AddEvalKl(*eval, context),
+      AddBenchKernels(*bench, context),
+      AddBenchModel(*bench, context),
   };
   for (const Verb& verb : verbs) context.AddOptions(verb.app);
   app.footer(
@@ -88,6 +100,7 @@ int Main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version.
     std::string command = "ram";
     if (eval->parsed()) command += " eval";
+    if (bench->parsed()) command += " bench";
     for (const Verb& verb : verbs) {
       if (verb.app->parsed()) command += " " + verb.app->get_name();
     }

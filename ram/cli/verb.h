@@ -80,6 +80,7 @@ Verb AddPack(CLI::App& app, Context& context);
 Verb AddVerify(CLI::App& app, Context& context);
 Verb AddDoctor(CLI::App& app, Context& context);
 Verb AddCompare(CLI::App& app, Context& context);
+Verb AddReport(CLI::App& app, Context& context);
 Verb AddStats(CLI::App& app, Context& context);
 Verb AddTokenize(CLI::App& app, Context& context);
 Verb AddGenerate(CLI::App& app, Context& context);
@@ -87,5 +88,8 @@ Verb AddLogits(CLI::App& app, Context& context);
 // Under "ram eval".
 Verb AddEvalPerplexity(CLI::App& eval, Context& context);
 Verb AddEvalKl(CLI::App& eval, Context& context);
+// Under "ram bench".
+Verb AddBenchKernels(CLI::App& bench, Context& context);
+Verb AddBenchModel(CLI::App& bench, Context& context);
 
 }  // namespace ram::cli

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "ram/base/bytes.h"
+#include "ram/report/html.h"
 #include "ram/report/plan_facts.h"
 #include "ram/report/plot_scale.h"
 #include "ram/report/table.h"
@@ -69,29 +70,6 @@ text { fill: #e6edf3; }
 .halo { stroke: #0d1117; }
 }
 )css";
-
-std::string Escaped(std::string_view text) {
-  std::string out;
-  for (const char c : Printable(text, Style{})) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 struct Spot {
   double x = 0;
@@ -273,11 +251,12 @@ class CurvePlot {
                                                           " text-anchor=\"end\""};
     out_ += fmt::format("<text{}{}{} x=\"{}\" y=\"{}\"{}>{}</text>\n",
                         css.empty() ? "" : " class=\"", css, css.empty() ? "" : "\"", Px(x), Px(y),
-                        kAnchors[static_cast<size_t>(anchor)], Escaped(text));
+                        kAnchors[static_cast<size_t>(anchor)], EscapeHtml(text));
   }
 
   void Begin() {
-    const std::string title = fmt::format("{}: predicted cost of every size", Escaped(data_.title));
+    const std::string title =
+        fmt::format("{}: predicted cost of every size", EscapeHtml(data_.title));
     out_ += fmt::format(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
         "height=\"{1}\" role=\"img\" aria-label=\"{2}\">\n<title>{2}</title>\n<style>{3}</style>\n"

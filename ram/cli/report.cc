@@ -1,0 +1,174 @@
+// ram report FILES... -o report.html: everything about some models on one page.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "ram/base/bytes.h"
+#include "ram/base/file.h"
+#include "ram/cli/score_groups.h"
+#include "ram/cli/verb.h"
+#include "ram/plan/plan.h"
+#include "ram/rates/rate_table.h"
+#include "ram/report/plan_facts.h"
+#include "ram/report/report_page.h"
+
+namespace ram::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> sources;
+  std::string output;
+  std::string title;
+  ScoreOptions scores;
+};
+
+// What was read so far.
+struct Inputs {
+  std::vector<ScoreGroup> scores;
+  std::vector<ReportPlan> plans;
+  std::vector<LoadedRates> rates;
+};
+
+bool BeginsAsJson(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && text[first] == '{';
+}
+
+// plan.json and rates.json, told apart by what they say of their format.
+Status ReadJsonSource(const std::filesystem::path& path, const std::string& text, Inputs* inputs) {
+  RAM_ASSIGN_OR_RETURN(const Json json, ParseJson(text, path.string()));
+  const Json* format = Find(json, "format");
+  const std::string name =
+      format != nullptr && format->is_string() ? format->get<std::string>() : "";
+  if (name == "ram.plan.v1") {
+    ReportPlan plan;
+    RAM_ASSIGN_OR_RETURN(plan.plan, ParsePlan(text, path.string()));
+    // A plan is called what its folder is, or its file where that says more.
+    const std::filesystem::path absolute = std::filesystem::absolute(path);
+    plan.name = absolute.stem() == "plan" ? absolute.parent_path().filename().string()
+                                          : absolute.stem().string();
+    if (plan.name.empty()) plan.name = ShortModelName(plan.plan.model);
+    inputs->plans.push_back(std::move(plan));
+    return Done{};
+  }
+  if (name == "ram.rates.v1") {
+    RAM_ASSIGN_OR_RETURN(LoadedRates rates, ReadRateTable(path));
+    inputs->rates.push_back(std::move(rates));
+    return Done{};
+  }
+  return Error{ErrorCode::kCorrupt,
+               fmt::format("{}: JSON, but neither a plan (format ram.plan.v1) nor a rate table "
+                           "(ram.rates.v1)",
+                           path.string())};
+}
+
+Status ReadFileSource(const std::string& given, const ScoreOptions& options, Inputs* inputs) {
+  std::error_code error;
+  if (std::filesystem::is_regular_file(given, error)) {
+    // Score files begin with a length, whose first byte may be any; JSON holds no zeros.
+    RAM_ASSIGN_OR_RETURN(const std::string text, ReadFile(given, uint64_t{1} << 36));
+    if (BeginsAsJson(text) && text.find('\0') == std::string::npos) {
+      return ReadJsonSource(given, text, inputs);
+    }
+  }
+  RAM_ASSIGN_OR_RETURN(ScoreGroup source, ReadSource(given, options.table_values()));
+  inputs->scores.push_back(std::move(source));
+  return Done{};
+}
+
+// A file, or the folder of a compressed model with its plan and rates.
+Status ReadAny(const std::string& given, const ScoreOptions& options, Inputs* inputs) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(given, error)) return ReadFileSource(given, options, inputs);
+  bool has_any = false;
+  for (const char* name : {"plan.json", "rates.json"}) {
+    const std::filesystem::path path = std::filesystem::path(given) / name;
+    if (!std::filesystem::exists(path, error)) continue;
+    RAM_RETURN_IF_ERROR(ReadFileSource(path.string(), options, inputs));
+    has_any = true;
+  }
+  if (has_any) return Done{};
+  return Error{ErrorCode::kNotFound,
+               fmt::format("{}: a folder without plan.json or rates.json", given)};
+}
+
+Result<ReportGroup> MakeReportGroup(const ScoreGroup& scores, const ScoreOptions& options,
+                                    Context& context) {
+  RAM_ASSIGN_OR_RETURN(ComparedGroup compared, CompareGroup(scores, options));
+  NoteSuspectValues(scores, compared, options, context);
+  ReportGroup group;
+  group.models = std::move(compared.aligned.models);
+  group.comparison = std::move(compared.comparison);
+  group.windows = std::move(compared.windows);
+  group.base = ChooseBase(group.models);
+  for (size_t m = 0; m < group.models.size(); ++m) {
+    if (group.models[m].name == options.base) group.base = m;
+  }
+  return group;
+}
+
+std::string DefaultTitle(const ReportData& data) {
+  if (!data.groups.empty()) {
+    const ReportGroup& group = data.groups.front();
+    const std::string& base = group.models[group.base].name;
+    return group.models.size() == 1 && data.groups.size() == 1
+               ? base
+               : fmt::format("{} and what it was compared with", base);
+  }
+  if (!data.plans.empty()) return ShortModelName(data.plans.front().plan.model);
+  return ShortModelName(data.rates.front().table.model);
+}
+
+Status Report(const Options& options, Context& context) {
+  Inputs inputs;
+  for (const std::string& given : options.sources) {
+    RAM_RETURN_IF_ERROR(ReadAny(given, options.scores, &inputs));
+  }
+  ReportData data;
+  if (!inputs.scores.empty()) {
+    RAM_ASSIGN_OR_RETURN(const std::vector<ScoreGroup> groups,
+                         MakeGroups(std::move(inputs.scores), options.scores));
+    for (const ScoreGroup& scores : groups) {
+      RAM_ASSIGN_OR_RETURN(ReportGroup group, MakeReportGroup(scores, options.scores, context));
+      data.groups.push_back(std::move(group));
+    }
+  }
+  data.plans = std::move(inputs.plans);
+  data.rates = std::move(inputs.rates);
+  data.title = options.title.empty() ? DefaultTitle(data) : options.title;
+
+  const std::string page = ReportPage(data);
+  RAM_RETURN_IF_ERROR(WriteFileAtomically(options.output, page));
+  size_t num_models = 0;
+  for (const ReportGroup& group : data.groups) num_models += group.models.size();
+  context.Print(fmt::format("wrote {}: {}; {}, {}, {}\n", options.output,
+                            FormatBytesShort(page.size()), Counted(num_models, "model"),
+                            Counted(data.plans.size(), "plan"),
+                            Counted(data.rates.size(), "rate table")));
+  context.PrintJson({{"file", options.output},
+                     {"bytes", page.size()},
+                     {"models", num_models},
+                     {"plans", data.plans.size()},
+                     {"rate_tables", data.rates.size()}});
+  return Done{};
+}
+
+}  // namespace
+
+Verb AddReport(CLI::App& app, Context& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* verb =
+      app.add_subcommand("report", "One HTML page with everything: verdict, sizes, windows, plans");
+  verb->add_option("FILES", options->sources,
+                   "*.scores, logs of llama-perplexity, CSV (NAME=FILE calls it NAME); plan.json, "
+                   "rates.json, or the folder of a compressed model")
+      ->required();
+  verb->add_option("-o,--output", options->output, "The page, e.g. report.html")->required();
+  verb->add_option("--title", options->title, "Of the page");
+  AddScoreOptions(verb, &options->scores);
+  return {verb, [options, &context]() -> Status { return Report(*options, context); }};
+}
+
+}  // namespace ram::cli

@@ -1,0 +1,180 @@
+// Size against quality: what every byte buys.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+
+#include "ram/base/bytes.h"
+#include "ram/report/plot_scale.h"
+#include "ram/report/report_plots.h"
+#include "ram/report/svg.h"
+
+namespace ram {
+namespace {
+
+constexpr double kHeight = 400;
+constexpr double kLeft = 76;
+constexpr double kRight = 816;
+constexpr double kTop = 28;
+constexpr double kBottom = 340;
+
+struct SizePoint {
+  std::string name;
+  double bytes = 0;
+  double bits_per_weight = kUndefined;
+  double value = 0;  // Log ratio to the base.
+  Interval interval;
+  bool is_base = false;
+  bool is_uniform = false;
+};
+
+bool SaysUniform(const std::string& name) {
+  std::string lower = name;
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower.find("uniform") != std::string::npos;
+}
+
+std::vector<SizePoint> PointsOf(const ReportGroup& group) {
+  std::vector<SizePoint> points;
+  const auto add = [&](size_t m, const Estimate& corpus, bool is_base) {
+    const ModelScores& model = group.models[m];
+    if (!std::isfinite(model.bytes) || !std::isfinite(corpus.value)) return;
+    points.push_back({model.name, model.bytes, model.bits_per_weight, corpus.value, corpus.interval,
+                      is_base, SaysUniform(model.name)});
+  };
+  for (const AgainstBase& pair : PairsWithBase(group)) add(pair.model, pair.corpus, false);
+  add(group.base, Estimate{.value = 0, .interval = {0, 0}}, true);
+  return points;
+}
+
+// From the smallest to the largest of the points and their intervals, with room around.
+std::pair<double, double> RatioRange(const std::vector<SizePoint>& points) {
+  double low = 0;
+  double high = 0;
+  for (const SizePoint& point : points) {
+    low = std::min(low, point.value);
+    high = std::max(high, point.value);
+    if (std::isfinite(point.interval.low)) low = std::min(low, point.interval.low);
+    if (std::isfinite(point.interval.high)) high = std::max(high, point.interval.high);
+  }
+  const double room = std::max(0.08 * (high - low), 1e-4);
+  return {low - room, high + room};
+}
+
+// Beside its mark, where it covers least.
+void PlaceLabel(SvgDrawing* drawing, const SizePoint& point, const SvgSpot& spot,
+                std::vector<SvgBox>* taken) {
+  const std::string text = SvgCutText(point.name, 220);
+  const double width = SvgTextWidth(text);
+  constexpr double kReach = 11;
+  struct Place {
+    SvgBox box;
+    TextAnchor anchor;
+    double x;
+  };
+  std::vector<Place> places;
+  for (const double down : {0.0, -16.0, 16.0, -32.0, 32.0}) {
+    const double y = spot.y + down;
+    const double right = spot.x + kReach;
+    const double left = spot.x - kReach;
+    places.push_back({{right, y - 8, right + width, y + 8}, TextAnchor::kStart, right});
+    places.push_back({{left - width, y - 8, left, y + 8}, TextAnchor::kEnd, left});
+  }
+  const Place* best = nullptr;
+  double least = 0;
+  double rank = 0;
+  for (const Place& place : places) {
+    double harm = rank++;
+    harm += 50 * std::max({kLeft - place.box.left, place.box.right - kRight, 0.0});
+    harm += 50 * std::max({kTop - 20 - place.box.top, place.box.bottom - kBottom, 0.0});
+    for (const SvgBox& box : *taken) harm += place.box.Overlap(box);
+    if (best != nullptr && harm >= least) continue;
+    best = &place;
+    least = harm;
+  }
+  drawing->Text(point.is_base ? "halo" : "halo strong", best->x, best->box.bottom - 4, best->anchor,
+                text);
+  taken->push_back(best->box);
+}
+
+void DrawAxes(SvgDrawing* drawing, const SvgAxis& across, const SvgAxis& down) {
+  for (const RatioTick& tick : RatioTicks(down.first, down.last, 7)) {
+    const double y = down.At(tick.log_ratio);
+    drawing->Line(tick.log_ratio == 0 ? "zero" : "grid", kLeft, y, kRight, y);
+    drawing->Text("dim", kLeft - 10, y + 4, TextAnchor::kEnd, tick.label);
+  }
+  const SizeAxis sizes =
+      SizeTicks(static_cast<uint64_t>(across.first), static_cast<uint64_t>(across.last), 10);
+  for (const SizeTick& tick : sizes.ticks) {
+    const double x = across.At(tick.bytes);
+    drawing->Line("grid", x, kTop, x, kBottom);
+    drawing->Text("dim", x, kBottom + 20, TextAnchor::kMiddle, tick.label);
+  }
+  drawing->Line("axis", kLeft, kBottom, kRight, kBottom);
+  drawing->Text("dim", kRight, kBottom + 42, TextAnchor::kEnd, "size in " + sizes.unit);
+  drawing->Text("dim", kLeft - 66, kTop - 12, TextAnchor::kStart,
+                "corpus perplexity against the base");
+}
+
+}  // namespace
+
+std::string SizePlot(std::string_view id, const ReportGroup& group, uint64_t uniform_bytes) {
+  const std::vector<SizePoint> points = PointsOf(group);
+  if (points.size() < 2) return "";
+  double first = points.front().bytes;
+  double last = first;
+  bool has_uniform = false;
+  for (const SizePoint& point : points) {
+    first = std::min(first, point.bytes);
+    last = std::max(last, point.bytes);
+    has_uniform |= point.is_uniform;
+  }
+  const double room = std::max(0.08 * (last - first), 0.02 * last + 1);
+  const SvgAxis across = {std::max(first - room, 0.0), last + room, kLeft, kRight};
+  const auto [low, high] = RatioRange(points);
+  const SvgAxis down = {low, high, kBottom, kTop};
+
+  SvgDrawing drawing(id, kHeight, "Size and quality",
+                     fmt::format("Size in bytes against the corpus perplexity relative to {}, with "
+                                 "95 % intervals; the tables have the numbers.",
+                                 group.models[group.base].name));
+  DrawAxes(&drawing, across, down);
+  const auto uniform = static_cast<double>(uniform_bytes);
+  if (!has_uniform && uniform > across.first && uniform < across.last) {
+    const double x = across.At(uniform);
+    drawing.Line("limit", x, kTop, x, kBottom);
+    drawing.Text("dim halo", x + 6, kTop + 12, TextAnchor::kStart, "size of uniform (4,64)");
+  }
+  const double zero = down.At(0);
+  std::vector<SvgBox> taken = {{kLeft, zero - 1, kRight, zero + 1}};
+  for (const SizePoint& point : points) {
+    const double x = across.At(point.bytes);
+    const double y = down.At(point.value);
+    taken.push_back({x - 6, y - 6, x + 6, y + 6});
+    if (point.is_base || std::isnan(point.interval.low)) continue;
+    taken.push_back({x - 2, down.At(point.interval.high), x + 2, down.At(point.interval.low)});
+  }
+  for (const SizePoint& point : points) {
+    const SvgSpot spot = {across.At(point.bytes), down.At(point.value)};
+    const std::string css = point.is_base ? "other" : point.is_uniform ? "second" : "first";
+    if (!point.is_base && !std::isnan(point.interval.low)) {
+      drawing.Line(css + " span", spot.x, down.At(point.interval.low), spot.x,
+                   down.At(point.interval.high));
+    }
+    drawing.Mark(
+        css,
+        point.is_base      ? SvgMark::kRing
+        : point.is_uniform ? SvgMark::kSquare
+                           : SvgMark::kDot,
+        spot.x, spot.y, 5.5,
+        fmt::format("{}: {}, {}", point.name, FormatBytesShort(static_cast<uint64_t>(point.bytes)),
+                    ChangeText(point.value, point.interval.high - point.interval.low)));
+    PlaceLabel(&drawing, point, spot, &taken);
+  }
+  return drawing.Finish();
+}
+
+}  // namespace ram
