@@ -85,6 +85,7 @@ int Main(int argc, char** argv) {
       AddLogits(app, context),
       AddEvalPerplexity(*eval, context),
       AddEvalKl(*eval, context),
+      AddEvalNoise(*eval, context),
       AddBenchKernels(*bench, context),
       AddBenchModel(*bench, context),
   };

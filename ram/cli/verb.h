@@ -88,6 +88,7 @@ Verb AddLogits(CLI::App& app, Context& context);
 // Under "ram eval".
 Verb AddEvalPerplexity(CLI::App& eval, Context& context);
 Verb AddEvalKl(CLI::App& eval, Context& context);
+Verb AddEvalNoise(CLI::App& eval, Context& context);
 // Under "ram bench".
 Verb AddBenchKernels(CLI::App& bench, Context& context);
 Verb AddBenchModel(CLI::App& bench, Context& context);

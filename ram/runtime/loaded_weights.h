@@ -60,6 +60,7 @@ class LoadedWeights {
 
  private:
   friend class WeightLoader;
+  friend class NoisyWeights;
   friend class RandomWeights;
   std::map<std::string, Matrix, std::less<>> matrices_;
   std::map<std::string, std::vector<float>, std::less<>> vectors_;
