@@ -63,12 +63,12 @@ table { border-collapse: collapse; font-size: 0.875rem; line-height: 1.4;
   font-variant-numeric: tabular-nums; min-width: min(100%, 30rem); }
 caption { text-align: left; color: var(--dim); padding-bottom: 0.4rem; }
 caption span { display: block; max-width: min(44rem, calc(100vw - 2.5rem)); }
-th, td { text-align: left; padding: 0.3rem 0 0.3rem 1rem; border-bottom: 1px solid var(--grid);
+th, td { text-align: left; padding: 0.3rem 0 0.3rem 0.9rem; border-bottom: 1px solid var(--grid);
   white-space: nowrap; vertical-align: baseline; }
 th:first-child, td:first-child { padding-left: 0; }
 thead th { color: var(--dim); font-weight: 500; border-bottom-color: var(--rule);
   vertical-align: bottom; }
-tbody th { font-weight: 600; }
+tbody th { font-weight: 600; white-space: normal; min-width: 7rem; }
 .number { text-align: right; }
 details { margin: 0.5rem 0; }
 summary { cursor: pointer; color: var(--blue); font-size: 0.9rem; padding: 0.15rem 0;

@@ -261,8 +261,8 @@ size_t ChooseBase(const std::vector<ModelScores>& models) {
     }
     return std::isfinite(models[base].*field);
   };
-  if (models.empty() || most(&ModelScores::bits_per_weight)) return base;
-  most(&ModelScores::bytes);
+  if (models.empty() || most(&ModelScores::bytes)) return base;
+  most(&ModelScores::bits_per_weight);
   return base;
 }
 

@@ -37,7 +37,7 @@ struct ReportData {
   std::vector<LoadedRates> rates;
 };
 
-// The model with most bits per weight; where those are not known, most bytes; else the first.
+// The model of most bytes; where those are not known, of most bits per weight; else the first.
 size_t ChooseBase(const std::vector<ModelScores>& models);
 
 // The whole document. The same data gives the same bytes; its size grows with models and modules,

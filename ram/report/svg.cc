@@ -138,19 +138,30 @@ std::vector<double> NiceTicks(double first, double last, size_t most) {
 
 std::vector<RatioTick> RatioTicks(double first, double last, size_t most) {
   std::vector<RatioTick> ticks;
-  constexpr double kLargestPercent = 0.7;  // As a log ratio: about a factor of two.
-  if (std::max(std::abs(first), std::abs(last)) <= kLargestPercent) {
+  constexpr double kLargestRise = 0.7;  // As log ratios: about a factor of 2, and of 1/10.
+  constexpr double kLargestFall = -2.3;
+  if (first >= kLargestFall && last <= kLargestRise) {
     for (const double percent : NiceTicks(100 * std::expm1(first), 100 * std::expm1(last), most)) {
       const bool is_zero = std::abs(percent) < 1e-9;
       ticks.push_back({std::log1p(percent / 100), is_zero ? "0" : fmt::format("{:+g} %", percent)});
     }
     return ticks;
   }
-  for (const double power : NiceTicks(first / std::log(10.0), last / std::log(10.0), most)) {
-    ticks.push_back({power * std::log(10.0), power == 0 ? "0"
-                                             : std::abs(power) < 3
-                                                 ? fmt::format("×{:.3g}", std::pow(10.0, power))
-                                                 : fmt::format("×1e{:g}", power)});
+  const double ln10 = std::log(10.0);
+  const double decades = (last - first) / ln10;
+  const double stride = std::max(1.0, std::ceil(decades / static_cast<double>(most)));
+  for (double power = stride * std::floor(first / ln10 / stride); power * ln10 <= last;
+       power += stride) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      if (factor > 1 && 3 * decades > static_cast<double>(most)) continue;
+      const double log_ratio = power * ln10 + std::log(factor);
+      if (log_ratio < first || log_ratio > last) continue;
+      const bool is_one = power == 0 && factor == 1;
+      ticks.push_back({log_ratio, is_one ? "0"
+                                  : std::abs(power) <= 3
+                                      ? fmt::format("×{:g}", factor * std::pow(10.0, power))
+                                      : fmt::format("×{:g}e{:g}", factor, power)});
+    }
   }
   return ticks;
 }
