@@ -304,10 +304,14 @@ std::string ResultText(const Options& options, const Setup& setup,
   table.AddRow(EffectCells("by size", result.second_order));
   table.AddRule();
   for (const ControlEffect& control : result.controls) {
+    NoiseEffect shown = control.average;  // Its interval, around the means that z is about.
+    shown.corpus.value = control.mean.corpus;
+    shown.trimmed.value = control.mean.trimmed;
+    shown.median_shift = control.mean.median_shift;
     std::vector<Cell> cells =
         EffectCells(control.dose == 1 ? control.name
                                       : fmt::format("{} ×{}", control.name, DoseText(control.dose)),
-                    control.average);
+                    shown);
     for (const double z : {control.z.trimmed, control.z.corpus, control.z.median_shift}) {
       cells.emplace_back(ZText(z));
     }
