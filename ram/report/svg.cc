@@ -138,7 +138,7 @@ std::vector<double> NiceTicks(double first, double last, size_t most) {
 
 std::vector<RatioTick> RatioTicks(double first, double last, size_t most) {
   std::vector<RatioTick> ticks;
-  constexpr double kLargestRise = 0.7;  // As log ratios: about a factor of 2, and of 1/10.
+  constexpr double kLargestRise = 1.7;  // As log ratios: about factors of 5 and 1/10.
   constexpr double kLargestFall = -2.3;
   if (first >= kLargestFall && last <= kLargestRise) {
     for (const double percent : NiceTicks(100 * std::expm1(first), 100 * std::expm1(last), most)) {
