@@ -64,9 +64,10 @@ int Main(int argc, char** argv) {
   app.formatter(std::make_shared<HelpFormatter>());
   Context context;
   CLI::App* eval =
-      app.add_subcommand("eval", "What a model does: perplexity, divergence from another");
+      app.add_subcommand("eval", "What a model does: perplexity, divergence, noise control");
   eval->require_subcommand(1);
-  CLI::App* bench = app.add_subcommand("bench", "How fast models run here");
+  CLI::App* bench =
+      app.add_subcommand("bench", "How fast models run here, beside what the machine could do");
   bench->require_subcommand(1);
   const std::vector<Verb> verbs = {
       AddCompress(app, context),

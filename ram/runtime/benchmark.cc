@@ -148,6 +148,27 @@ class KernelRuns {
     memory_.clear();
   }
 
+  struct Limit {
+    double per_second = 0;
+    std::string name;
+  };
+
+  // What products of f32 accuracy with this matrix could reach: the rate of multiply-adds, or that
+  // of the tiles divided by how often they must pass over the weights. Part j of the weights meets
+  // (parts of x - j) parts of x (amx_product.h).
+  Limit ProductLimit(const Matrix& matrix) const {
+    const std::string engine = engine_.name();
+    const bool tiles_f16 = engine.starts_with("cpu amx-f16 (f32)");
+    if (!tiles_f16 && !engine.starts_with("cpu amx-bf16 (f32)")) {
+      return {machine_.fma_flops, "f32 FMA"};
+    }
+    const bool is_dense = matrix.form == Matrix::Form::kDense;
+    int passes = tiles_f16 ? 2 : 3;
+    if (is_dense && matrix.dtype == Dtype::kF32) passes = tiles_f16 ? 3 : 6;
+    if (is_dense && matrix.dtype == Dtype::kF16 && !tiles_f16) passes = 5;
+    return {machine_.tile_flops / passes, fmt::format("tiles / {}", passes)};
+  }
+
   Status CheckLinear(const std::string& name, Rows x, const Matrix& matrix, Rows got) {
     const uint64_t cols = std::min<uint64_t>(8, matrix.rows);
     const uint64_t rows = std::min<uint64_t>(2, x.rows);
@@ -169,8 +190,9 @@ class KernelRuns {
     RAM_RETURN_IF_ERROR(CheckLinear("product, " + form.name, x, weights.matrix, out));
     const double flops =
         2 * static_cast<double>(benchmark_.rows) * static_cast<double>(shape.rows * shape.cols);
+    const Limit limit = ProductLimit(weights.matrix);
     Time(fmt::format("products, {} rows", benchmark_.rows), form.name, flops, "flop",
-         machine_.fma_flops, "f32 FMA", [&] {
+         limit.per_second, limit.name, [&] {
            engine_.Linear(x, {&term, 1});
          });
     return Done{};
@@ -264,8 +286,9 @@ class KernelRuns {
       RAM_RETURN_IF_ERROR(Check("experts, " + form.name, out, expected));
       const double flops = 6.0 * static_cast<double>(benchmark_.rows * kTopK) *
                            static_cast<double>(inner * benchmark_.hidden);
+      const Limit limit = ProductLimit(spec.gate);
       Time(fmt::format("experts, {} of {}, {} tokens", kTopK, kExperts, benchmark_.rows), form.name,
-           flops, "flop", machine_.fma_flops, "f32 FMA",
+           flops, "flop", limit.per_second, limit.name,
            [&] { engine_.Experts(x, routes, spec, out); });
     }
     return Done{};
@@ -289,8 +312,9 @@ class KernelRuns {
         Check("head", {&results[0].nll, 1, 1, 1}, {const_cast<float*>(&expected.nll), 1, 1, 1}));
     const double flops =
         2 * static_cast<double>(rows) * static_cast<double>(shape.rows * shape.cols);
+    const Limit limit = ProductLimit(head.matrix);
     Time(fmt::format("head and log-probability, {} words", shape.rows), "bf16", flops, "flop",
-         machine_.fma_flops, "f32 FMA", [&] { engine_.Head(x, head.matrix, 0, targets, results); });
+         limit.per_second, limit.name, [&] { engine_.Head(x, head.matrix, 0, targets, results); });
     return Done{};
   }
 

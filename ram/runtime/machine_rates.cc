@@ -156,8 +156,8 @@ MachineRates MeasureMachine(ThreadPool& pool) {
   if (amx.bf16) {
     rates.tile_flops = BestRate(12, [&] {
       pool.ParallelFor(threads, [&](size_t task, size_t) {
-        done[task] = amx.f16 ? MultiplyTiles<TileFormat::kF16>(20'000)
-                             : MultiplyTiles<TileFormat::kBf16>(20'000);
+        done[task] = amx.f16 ? MultiplyTiles<TileFormat::kF16>(200'000)
+                             : MultiplyTiles<TileFormat::kBf16>(200'000);
       });
       return add_up();
     });
