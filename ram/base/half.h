@@ -7,6 +7,9 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
+
+#include "ram/base/dtype.h"
 
 namespace ram {
 
@@ -69,6 +72,18 @@ inline float FloatFromE2M1(uint8_t code) {
   constexpr float kMagnitude[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
   const float magnitude = kMagnitude[code & 7u];
   return (code & 8u) != 0 ? -magnitude : magnitude;
+}
+
+// Element `index` of packed values of `dtype`: kF32, kF16 or kBF16. Unaligned is fine.
+inline float FloatAt(const uint8_t* data, Dtype dtype, size_t index) {
+  if (dtype == Dtype::kF32) {
+    float value;
+    std::memcpy(&value, data + 4 * index, sizeof(value));
+    return value;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, data + 2 * index, sizeof(bits));
+  return dtype == Dtype::kBF16 ? FloatFromBf16(bits) : FloatFromF16(bits);
 }
 
 }  // namespace ram

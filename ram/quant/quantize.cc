@@ -302,17 +302,6 @@ constexpr float kLargestColumnWeight = 1e30f;
 
 size_t BytesOf(Dtype dtype) { return static_cast<size_t>(BitsOf(dtype)) / 8; }
 
-float FloatAt(const uint8_t* bytes, Dtype dtype, size_t index) {
-  if (dtype == Dtype::kF32) {
-    float value;
-    std::memcpy(&value, bytes + 4 * index, sizeof(value));
-    return value;
-  }
-  uint16_t bits;
-  std::memcpy(&bits, bytes + 2 * index, sizeof(bits));
-  return dtype == Dtype::kBF16 ? FloatFromBf16(bits) : FloatFromF16(bits);
-}
-
 Error Invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
 
 Status CheckFormat(Dtype dtype, const Choice& choice, size_t cols) {

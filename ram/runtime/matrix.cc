@@ -9,17 +9,6 @@
 namespace ram {
 namespace {
 
-float ReadFloat(const uint8_t* data, Dtype dtype, uint64_t index) {
-  if (dtype == Dtype::kF32) {
-    float value;
-    std::memcpy(&value, data + 4 * index, sizeof value);
-    return value;
-  }
-  uint16_t half;
-  std::memcpy(&half, data + 2 * index, sizeof half);
-  return dtype == Dtype::kBF16 ? FloatFromBf16(half) : FloatFromF16(half);
-}
-
 // Bits [first, first + bits) of a little-endian bit stream; at most 8.
 uint32_t ReadCode(const uint8_t* stream, uint64_t first, int bits) {
   const uint64_t byte = first / 8;
@@ -74,13 +63,13 @@ void DecodeRows(const Matrix& matrix, uint64_t first, uint64_t num, float* out) 
     const uint64_t scale_row = (first + r) * matrix.scale_row_bytes();
     for (uint64_t c = 0; c < matrix.cols; ++c, ++out) {
       if (matrix.form == Matrix::Form::kDense) {
-        *out = ReadFloat(row, matrix.dtype, c);
+        *out = FloatAt(row, matrix.dtype, c);
       } else if (matrix.form == Matrix::Form::kAffine) {
         const uint64_t group = c / static_cast<uint64_t>(matrix.group_size);
         const uint32_t code = ReadCode(row, c * static_cast<uint64_t>(matrix.bits), matrix.bits);
-        const float scale = ReadFloat(matrix.scales + scale_row, matrix.dtype, group);
+        const float scale = FloatAt(matrix.scales + scale_row, matrix.dtype, group);
         *out = static_cast<float>(code) * scale +
-               ReadFloat(matrix.biases + scale_row, matrix.dtype, group);
+               FloatAt(matrix.biases + scale_row, matrix.dtype, group);
       } else {
         *out = FloatFromE2M1(static_cast<uint8_t>(ReadCode(row, c * 4, 4))) *
                FloatFromE8M0(matrix.scales[scale_row + c / 32]);

@@ -269,7 +269,7 @@ HWY_INLINE void WidenValues(const uint8_t* from, size_t num, float* HWY_RESTRICT
       hn::StoreU(FloatFromBits<kDtype>(hn::PromoteTo(U(), bits)), f, to + i);
     }
   }
-  for (; i < num; ++i) to[i] = StoredFloat(from, kDtype, i);
+  for (; i < num; ++i) to[i] = FloatAt(from, kDtype, i);
   std::fill_n(to + num, 2 * kDotLanes, 0.0F);
 }
 

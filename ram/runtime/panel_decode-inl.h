@@ -179,17 +179,6 @@ HWY_INLINE void DecodeMxfp4Unit(const uint32_t* HWY_RESTRICT words, FV scale, FV
   }
 }
 
-inline float StoredFloat(const uint8_t* data, Dtype dtype, size_t index) {
-  if (dtype == Dtype::kF32) {
-    float value;
-    std::memcpy(&value, data + 4 * index, sizeof value);
-    return value;
-  }
-  uint16_t half;
-  std::memcpy(&half, data + 2 * index, sizeof half);
-  return dtype == Dtype::kBF16 ? FloatFromBf16(half) : FloatFromF16(half);
-}
-
 // Scales and biases of groups [first, first + num), one vector of lanes per group.
 inline void LoadGroups(const Matrix& matrix, size_t first_row, size_t num_rows, size_t first,
                        size_t num, LaneRows& lanes) {
@@ -207,8 +196,8 @@ inline void LoadGroups(const Matrix& matrix, size_t first_row, size_t num_rows, 
     }
     const uint8_t* biases = matrix.biases + row * matrix.scale_row_bytes();
     for (size_t i = 0; i < num; ++i) {
-      lanes.scales[i * n + lane] = StoredFloat(scales, matrix.dtype, first + i);
-      lanes.biases[i * n + lane] = StoredFloat(biases, matrix.dtype, first + i);
+      lanes.scales[i * n + lane] = FloatAt(scales, matrix.dtype, first + i);
+      lanes.biases[i * n + lane] = FloatAt(biases, matrix.dtype, first + i);
     }
   }
 }

@@ -10,17 +10,6 @@
 namespace ram {
 namespace {
 
-float FloatAt(const uint8_t* data, Dtype dtype, uint64_t index) {
-  if (dtype == Dtype::kF32) {
-    float value;
-    std::memcpy(&value, data + 4 * index, sizeof value);
-    return value;
-  }
-  uint16_t half;
-  std::memcpy(&half, data + 2 * index, sizeof half);
-  return dtype == Dtype::kBF16 ? FloatFromBf16(half) : FloatFromF16(half);
-}
-
 // 8 codes are kBits bytes.
 template <int kBits>
 void DecodeGroup(const uint8_t* codes, uint64_t num_codes, float scale, float bias, float* out) {
