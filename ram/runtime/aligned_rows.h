@@ -35,6 +35,19 @@ class AlignedBytes {
 // rows of a column do not fall into the same set of a cache.
 inline constexpr uint64_t PitchOf(uint64_t cols) { return ((cols + 15) / 16 | 1) * 16; }
 
+// Activations of the engines that run on the CPU.
+class OwnedRows : public Activations {
+ public:
+  OwnedRows(uint64_t rows, uint64_t cols)
+      : bytes_(rows * PitchOf(cols) * sizeof(float)),
+        rows_{bytes_.floats(), rows, cols, PitchOf(cols)} {}
+  Rows rows() const override { return rows_; }
+
+ private:
+  AlignedBytes bytes_;
+  Rows rows_;
+};
+
 // Rows that are used again and again and grow when they must.
 class ScratchRows {
  public:

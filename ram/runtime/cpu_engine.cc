@@ -29,18 +29,6 @@ constexpr uint64_t kScratchBytes = uint64_t{64} << 20;
 // Columns of the tiles that Products hands to a sink.
 constexpr uint64_t kSinkCols = 256;
 
-class CpuActivations : public Activations {
- public:
-  CpuActivations(uint64_t rows, uint64_t cols)
-      : bytes_(rows * PitchOf(cols) * sizeof(float)),
-        rows_{bytes_.floats(), rows, cols, PitchOf(cols)} {}
-  Rows rows() const override { return rows_; }
-
- private:
-  AlignedBytes bytes_;
-  Rows rows_;
-};
-
 // Tiles for many rows; for few, where reading the weights is all that counts, packed dots.
 class TileProducts : public Products {
  public:
@@ -94,7 +82,7 @@ class CpuEngine : public Engine {
   std::string name() const override { return name_; }
   ThreadPool& pool() override { return pool_; }
   std::unique_ptr<Activations> Allocate(uint64_t rows, uint64_t cols) override {
-    return std::make_unique<CpuActivations>(rows, cols);
+    return std::make_unique<OwnedRows>(rows, cols);
   }
 
   void Embed(const Matrix& table, std::span<const int32_t> ids, float scale, Rows out) override;

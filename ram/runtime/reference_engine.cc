@@ -13,18 +13,6 @@
 namespace ram {
 namespace {
 
-class ReferenceActivations : public Activations {
- public:
-  ReferenceActivations(uint64_t rows, uint64_t cols)
-      : bytes_(rows * PitchOf(cols) * sizeof(float)),
-        rows_{bytes_.floats(), rows, cols, PitchOf(cols)} {}
-  Rows rows() const override { return rows_; }
-
- private:
-  AlignedBytes bytes_;
-  Rows rows_;
-};
-
 class ReferenceEngine : public Engine {
  public:
   explicit ReferenceEngine(ThreadPool* pool) : pool_(*pool) {}
@@ -32,7 +20,7 @@ class ReferenceEngine : public Engine {
   std::string name() const override { return "reference"; }
   ThreadPool& pool() override { return pool_; }
   std::unique_ptr<Activations> Allocate(uint64_t rows, uint64_t cols) override {
-    return std::make_unique<ReferenceActivations>(rows, cols);
+    return std::make_unique<OwnedRows>(rows, cols);
   }
 
   void Embed(const Matrix& table, std::span<const int32_t> ids, float scale, Rows out) override {
