@@ -20,12 +20,12 @@
 #include "ram/base/half.h"
 #include "ram/runtime/aligned_rows.h"
 #include "ram/runtime/amx_product.h"
-#include "ram/runtime/amx_tiles-inl.h"
 #include "ram/runtime/attention.h"
 #include "ram/runtime/isa.h"
 #include "ram/runtime/ops_reference.h"
 #include "ram/runtime/products.h"
 #include "ram/runtime/products_amx.h"
+#include "ram/runtime/tile_rate.h"
 
 #ifdef RAM_BENCH_DNNL
 #include <dnnl.h>
@@ -41,37 +41,13 @@ double WallSeconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Flop a second of the tile unit from L1, on random data: on zeros the clock is 20 % higher.
+// Flop a second of the tile unit.
 template <TileFormat kFormat>
 double TileRate() {
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  alignas(64) uint16_t tiles[4][512];
-  for (auto& tile : tiles) {
-    for (uint16_t& value : tile) {
-      value = kFormat == TileFormat::kBf16 ? Bf16FromFloat(normal(random))
-                                           : F16FromFloat(normal(random));
-    }
-  }
-  constexpr int kSteps = 5000;
-  const TileScope scope;
-  const double seconds = BestSeconds(100, [&] {
-    TileUnit::Zero<0>();
-    TileUnit::Zero<1>();
-    TileUnit::Zero<2>();
-    TileUnit::Zero<3>();
-    for (int i = 0; i < kSteps; ++i) {
-      TileUnit::Load<4>(tiles[0]);
-      TileUnit::Load<6>(tiles[2]);
-      TileUnit::Dot<kFormat, 0, 6, 4>();
-      TileUnit::Load<5>(tiles[1]);
-      TileUnit::Dot<kFormat, 1, 6, 5>();
-      TileUnit::Load<7>(tiles[3]);
-      TileUnit::Dot<kFormat, 2, 7, 4>();
-      TileUnit::Dot<kFormat, 3, 7, 5>();
-    }
-  });
-  return kSteps * 4 * 16384.0 / seconds;
+  const TileWork<kFormat> work;
+  double flop = 0;
+  const double seconds = BestSeconds(100, [&] { flop = work.Run(5000); });
+  return flop / seconds;
 }
 
 struct Problem {

@@ -11,8 +11,7 @@
 #include "ram/quant/simd_targets.h"
 #include "ram/runtime/aligned_rows.h"
 #if defined(__x86_64__)
-#include "ram/base/half.h"
-#include "ram/runtime/amx_tiles-inl.h"
+#include "ram/runtime/tile_rate.h"
 #endif
 
 // Compiles the kernels once per instruction set.
@@ -85,6 +84,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+#if defined(__x86_64__)
+constexpr int kTileRounds = 20'000;  // Half a millisecond: a neighbour spoils few of the runs.
+#endif
+
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -100,38 +103,6 @@ double BestRate(int runs, const Work& work) {
   }
   return best;
 }
-
-#if defined(__x86_64__)
-// From the first-level cache, on random data: on zeros the clock is higher. Returns operations.
-template <TileFormat kFormat>
-double MultiplyTiles(int steps) {
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  alignas(64) uint16_t tiles[4][512];
-  for (auto& tile : tiles) {
-    for (uint16_t& value : tile) {
-      const float x = normal(random);
-      value = kFormat == TileFormat::kBf16 ? Bf16FromFloat(x) : F16FromFloat(x);
-    }
-  }
-  const TileScope scope;
-  TileUnit::Zero<0>();
-  TileUnit::Zero<1>();
-  TileUnit::Zero<2>();
-  TileUnit::Zero<3>();
-  for (int i = 0; i < steps; ++i) {
-    TileUnit::Load<4>(tiles[0]);
-    TileUnit::Load<6>(tiles[2]);
-    TileUnit::Dot<kFormat, 0, 6, 4>();
-    TileUnit::Load<5>(tiles[1]);
-    TileUnit::Dot<kFormat, 1, 6, 5>();
-    TileUnit::Load<7>(tiles[3]);
-    TileUnit::Dot<kFormat, 2, 7, 4>();
-    TileUnit::Dot<kFormat, 3, 7, 5>();
-  }
-  return steps * 4 * 16384.0;
-}
-#endif
 
 }  // namespace
 
@@ -154,10 +125,11 @@ MachineRates MeasureMachine(ThreadPool& pool) {
 #if defined(__x86_64__)
   const AmxSupport& amx = DetectAmx();
   if (amx.bf16) {
+    const TileWork<TileFormat::kBf16> bf16;
+    const TileWork<TileFormat::kF16> f16;
     rates.tile_flops = BestRate(12, [&] {
       pool.ParallelFor(threads, [&](size_t task, size_t) {
-        done[task] = amx.f16 ? MultiplyTiles<TileFormat::kF16>(200'000)
-                             : MultiplyTiles<TileFormat::kBf16>(200'000);
+        done[task] = amx.f16 ? f16.Run(kTileRounds) : bf16.Run(kTileRounds);
       });
       return add_up();
     });
