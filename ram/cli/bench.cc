@@ -171,7 +171,7 @@ Result<BenchedModel> OpenBenched(const ModelOptions& options) {
     RAM_ASSIGN_OR_RETURN(config, ReadFile(options.shape, kMaxJsonBytes));
   }
   RAM_ASSIGN_OR_RETURN(const Json json, ParseJson(config, options.shape));
-  RAM_ASSIGN_OR_RETURN(const Numerics numerics, options.run.numerics());
+  const Numerics numerics = options.run.numerics();
   RAM_ASSIGN_OR_RETURN(model.graph, BuildGraph(json, numerics, options.shape));
   RAM_ASSIGN_OR_RETURN(Catalog catalog, BuildCatalog(json, options.shape));
   RAM_ASSIGN_OR_RETURN(const Choice choice,

@@ -30,45 +30,45 @@ struct Options {
   RunOptions run;
 };
 
-// Texts to be continued: what -p and --file say, each `samples` times.
+// Texts to be continued: what -p and --file say.
 Result<std::vector<std::string>> PromptTexts(const Options& options) {
   std::vector<std::string> texts = options.prompts;
   if (!options.file.empty()) {
     RAM_ASSIGN_OR_RETURN(std::string text, ReadFile(options.file, uint64_t{64} << 20));
     texts.push_back(std::move(text));
   }
-  std::vector<std::string> all;
-  for (const std::string& text : texts) all.insert(all.end(), options.samples, text);
-  return all;
+  return texts;
 }
 
+Result<std::string> RenderMessage(const ChatTemplate& chat, const std::string& system,
+                                  const std::string& text) {
+  ChatRequest request;
+  if (!system.empty()) request.messages.push_back({{"role", "system"}, {"content", system}});
+  request.messages.push_back({{"role", "user"}, {"content", text}});
+  return chat.Render(request);
+}
+
+// Every text `samples` times, as ids.
 Result<std::vector<TokenIds>> PromptIds(const Options& options, const RunnableModel& model,
                                         const Tokenizer& tokenizer) {
-  RAM_ASSIGN_OR_RETURN(const std::vector<std::string> texts, PromptTexts(options));
-  std::vector<TokenIds> prompts;
-  for (const std::string& text : texts) {
-    if (!options.chat) {
-      RAM_ASSIGN_OR_RETURN(TokenIds ids, tokenizer.Encode(text, !options.raw));
-      prompts.push_back(std::move(ids));
-      continue;
-    }
+  RAM_ASSIGN_OR_RETURN(std::vector<std::string> texts, PromptTexts(options));
+  if (options.chat) {
     RAM_ASSIGN_OR_RETURN(const ChatTemplate chat,
                          ChatTemplate::Open(model.checkpoint->directory()));
-    ChatRequest request;
-    if (!options.system.empty()) {
-      request.messages.push_back({{"role", "system"}, {"content", options.system}});
+    for (std::string& text : texts) {
+      RAM_ASSIGN_OR_RETURN(text, RenderMessage(chat, options.system, text));
     }
-    request.messages.push_back({{"role", "user"}, {"content", text}});
-    RAM_ASSIGN_OR_RETURN(const std::string rendered, chat.Render(request));
-    // The template writes the special tokens itself.
-    RAM_ASSIGN_OR_RETURN(TokenIds ids, tokenizer.Encode(rendered, /*add_special=*/false));
-    prompts.push_back(std::move(ids));
   }
-  for (const TokenIds& ids : prompts) {
+  // A template writes the special tokens itself.
+  const bool add_special = !options.raw && !options.chat;
+  std::vector<TokenIds> prompts;
+  for (const std::string& text : texts) {
+    RAM_ASSIGN_OR_RETURN(const TokenIds ids, tokenizer.Encode(text, add_special));
     if (ids.empty()) {
       return Error{ErrorCode::kInvalidArgument,
                    "the prompt has no tokens; give one with -p, or --file"};
     }
+    prompts.insert(prompts.end(), options.samples, ids);
   }
   return prompts;
 }

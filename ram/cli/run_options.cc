@@ -22,7 +22,7 @@ void RunOptions::Add(CLI::App* verb) {
   verb->add_option("--memory", memory, "Most memory to use, e.g. 8GiB (default: what is free)");
 }
 
-Result<Numerics> RunOptions::numerics() const {
+Numerics RunOptions::numerics() const {
   return numerics_name == "mlx" ? Numerics::kMlx : Numerics::kHf;
 }
 
@@ -42,21 +42,18 @@ Result<RunnableModel> RunOptions::Open(const std::string& model) const {
   RAM_ASSIGN_OR_RETURN(const std::filesystem::path directory, ResolveModel(model));
   RAM_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory, Strictness::kLenient));
   opened.checkpoint = std::make_unique<const Checkpoint>(std::move(checkpoint));
-  RAM_ASSIGN_OR_RETURN(const Numerics whose, numerics());
-  RAM_ASSIGN_OR_RETURN(opened.graph, BuildGraph(opened.checkpoint->config(), whose,
+  RAM_ASSIGN_OR_RETURN(opened.graph, BuildGraph(opened.checkpoint->config(), numerics(),
                                                 (directory / "config.json").string()));
-  RAM_ASSIGN_OR_RETURN(opened.source, WeightSource::Open(*opened.checkpoint, whose));
+  RAM_ASSIGN_OR_RETURN(opened.source, WeightSource::Open(*opened.checkpoint, numerics()));
   return opened;
 }
 
 Result<uint64_t> RunOptions::MemoryBytes() const {
+  if (!memory.empty()) return ParseBytes(memory);
   const Machine machine = ProbeMachine();
-  if (memory.empty()) {
-    const uint64_t free =
-        machine.available_bytes != 0 ? machine.available_bytes : machine.memory_bytes;
-    return free / 10 * 9;
-  }
-  return ParseBytes(memory);
+  const uint64_t free =
+      machine.available_bytes != 0 ? machine.available_bytes : machine.memory_bytes;
+  return free / 10 * 9;
 }
 
 std::string EvaluationPlanText(const EvaluationPlan& plan, const Style& style) {

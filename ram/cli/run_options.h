@@ -29,7 +29,7 @@ struct RunnableModel {
 struct RunOptions {
   void Add(CLI::App* verb);
 
-  Result<Numerics> numerics() const;
+  Numerics numerics() const;
   Result<std::unique_ptr<Engine>> MakeEngine(Context& context) const;
   Result<RunnableModel> Open(const std::string& model) const;
   // Bound of memory [bytes]: --memory, or nine tenths of what the machine has to give now.

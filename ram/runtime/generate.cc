@@ -48,7 +48,6 @@ class Session {
 
  private:
   Result<BoundEnds> Ends(std::optional<int> next);
-  Result<BoundLayer> Layer(int layer);
 
   Engine& engine_;
   const Graph& graph_;
@@ -136,8 +135,8 @@ Result<WeightResidency> PlanGeneration(const WeightSource& source, const Graph& 
     const uint64_t tokens = std::min(prompt.size() + options.max_tokens, ContextLimit(graph));
     state_bytes += SequenceStateBytes(graph, options.cache_dtype, tokens);
   }
-  // Activations of a pass: an eighth of what evaluation of as many tokens takes is not worth
-  // counting one by one; 64 MiB and the logits.
+  // Beside weights and states: program and kernels, the logits of all sequences, and activations of
+  // some sixteen times the hidden size for every row of a pass.
   const uint64_t other = (uint64_t{64} << 20) + prompts.size() * graph.vocabulary * sizeof(float) +
                          options.prefill_tokens * graph.hidden * 16 * sizeof(float);
   const uint64_t least = PlanResidency(source, 0).minimum_bytes + state_bytes + other;
