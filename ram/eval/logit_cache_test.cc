@@ -43,7 +43,7 @@ std::vector<std::vector<float>> MakeLogits(uint64_t rows) {
 
 LogitCacheInfo MakeInfo(LogitForm form) {
   LogitCacheInfo info;
-  info.model = {"base", 1234, 4.5, "abcd"};
+  info.model = {"base", 1234, 4.5, "abcd", ""};
   info.numerics = {"ram, numerics hf", "f32", "scalar"};
   info.settings = "windows of 5";
   info.form = form;

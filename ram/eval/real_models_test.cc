@@ -301,5 +301,50 @@ TEST(ScoreWindowsTest, GoesOnWhereItStopped) {
   EXPECT_FALSE(ScoreWindows(**engine, evaluator, set->windows, nullptr, {}, nullptr, &part));
 }
 
+// A document of several windows makes one score, whichever windows share a run and wherever a run
+// was stopped.
+TEST(ScoreWindowsTest, DocumentsAreScoredAsOne) {
+  const fs::path folder = kTestData / "stories260K";
+  const Model model = OpenModel(folder);
+  const TokenIds ids = Encode(folder, ReadText(kTestData / "wikitext/first_20000.txt"), false);
+  std::vector<Document> documents;
+  for (const auto& [first, size] : {std::pair{0, 300}, {300, 64}, {364, 129}}) {
+    documents.push_back({{ids.begin() + first, ids.begin() + first + size},
+                         static_cast<uint64_t>(size),
+                         2 * static_cast<uint64_t>(size)});
+  }
+  Protocol protocol = *FindProtocol("lm-eval");
+  protocol.context = 64;
+  const auto set = CutDocuments(documents, protocol, {}, 1);
+  ASSERT_TRUE(set);
+  ASSERT_EQ(set->windows.size(), 5 + 1 + 3);
+  ThreadPool pool(1);
+  auto engine = MakeCpuEngine(&pool, {});
+  ASSERT_TRUE(engine);
+  auto plan = PlanEvaluation(*model.source, model.graph, **engine, WindowLengths(set->windows), 0);
+  ASSERT_TRUE(plan);
+  plan->batch_tokens = 128;  // Two windows a run.
+  Evaluator evaluator(**engine, *model.source, model.graph, *plan, ".");
+  Scores whole;
+  ASSERT_TRUE(ScoreWindows(**engine, evaluator, set->windows, nullptr, {}, nullptr, &whole));
+  ASSERT_EQ(whole.windows.size(), 3);
+  for (size_t d = 0; d < 3; ++d) {
+    EXPECT_EQ(whole.windows[d].num_tokens, documents[d].ids.size());
+    EXPECT_EQ(whole.windows[d].words, documents[d].words);
+    EXPECT_EQ(whole.windows[d].bytes, documents[d].bytes);
+  }
+  EXPECT_EQ(whole.windows[2].start, 364);
+  EXPECT_EQ(whole.token_hashes, HashUnits(set->windows));
+
+  Scores part;
+  ASSERT_TRUE(ScoreWindows(
+      **engine, evaluator, set->windows, nullptr, {},
+      [](const Scores& scores) { return scores.windows.empty(); }, &part));
+  EXPECT_EQ(part.windows.size(), 2);  // Three runs; the third ended the second document.
+  ASSERT_TRUE(ScoreWindows(**engine, evaluator, set->windows, nullptr, {}, nullptr, &part));
+  EXPECT_EQ(part.token_nll, whole.token_nll);
+  EXPECT_EQ(part.token_hashes, whole.token_hashes);
+}
+
 }  // namespace
 }  // namespace ram

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "ram/eval/score_windows.h"
+
 namespace ram {
 namespace {
 
@@ -40,15 +42,15 @@ uint64_t NumScored(std::span<const Window> windows) {
 
 Status ForScoredLogits(Engine& engine, Evaluator& evaluator, std::span<const Window> windows,
                        const Watcher& watcher, const LogitsBody& body) {
-  std::vector<TokenIds> sequences;
+  RAM_ASSIGN_OR_RETURN(const std::vector<TokenIds> sequences,
+                       FedTokens(windows, evaluator.vocabulary()));
   std::vector<uint64_t> first_row;
   Evaluator::Position position;
   uint64_t row = 0;
   for (const Window& window : windows) {
-    sequences.push_back(window.ids);
     first_row.push_back(row);
     row += window.num_scored();
-    position.total_tokens += window.ids.size();
+    position.total_tokens += window.ids.size() - 1;
   }
   std::unique_ptr<Activations> buffer;
   std::span<const TokenIds> left = sequences;

@@ -52,25 +52,26 @@ Error Wrong(std::string_view where, std::string_view what) {
 }
 
 std::string Description(const Scores& scores) {
-  const OrderedJson json = {{"model",
-                             {{"name", scores.model.name},
-                              {"bytes", scores.model.bytes},
-                              {"bits_per_weight", scores.model.bits_per_weight},
-                              {"structure_hash", scores.model.structure_hash}}},
-                            {"numerics",
-                             {{"engine", scores.numerics.engine},
-                              {"precision", scores.numerics.precision},
-                              {"isa", scores.numerics.isa}}},
-                            {"protocol", scores.protocol},
-                            {"settings", scores.settings},
-                            {"text",
-                             {{"name", scores.text.name},
-                              {"sha256", scores.text.sha256},
-                              {"bytes", scores.text.bytes},
-                              {"words", scores.text.words}}},
-                            {"resolution", scores.resolution},
-                            {"windows", scores.windows.size()},
-                            {"tokens_sha256", TokensSha256(scores)}};
+  OrderedJson json = {{"model",
+                       {{"name", scores.model.name},
+                        {"bytes", scores.model.bytes},
+                        {"bits_per_weight", scores.model.bits_per_weight},
+                        {"structure_hash", scores.model.structure_hash}}},
+                      {"numerics",
+                       {{"engine", scores.numerics.engine},
+                        {"precision", scores.numerics.precision},
+                        {"isa", scores.numerics.isa}}},
+                      {"protocol", scores.protocol},
+                      {"settings", scores.settings},
+                      {"text",
+                       {{"name", scores.text.name},
+                        {"sha256", scores.text.sha256},
+                        {"bytes", scores.text.bytes},
+                        {"words", scores.text.words}}},
+                      {"resolution", scores.resolution},
+                      {"windows", scores.windows.size()},
+                      {"tokens_sha256", TokensSha256(scores)}};
+  if (!scores.model.weights_hash.empty()) json["model"]["weights_hash"] = scores.model.weights_hash;
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
@@ -102,6 +103,9 @@ Status ReadDescription(const Json& json, std::string_view where, Scores* scores)
   RAM_ASSIGN_OR_RETURN(scores->model.bytes, GetCount(*model, "bytes", where));
   RAM_ASSIGN_OR_RETURN(scores->model.bits_per_weight, GetNumber(*model, "bits_per_weight", where));
   RAM_ASSIGN_OR_RETURN(scores->model.structure_hash, GetString(*model, "structure_hash", where));
+  if (Find(*model, "weights_hash") != nullptr) {  // Earlier files have none.
+    RAM_ASSIGN_OR_RETURN(scores->model.weights_hash, GetString(*model, "weights_hash", where));
+  }
   RAM_ASSIGN_OR_RETURN(const Json* numerics, GetObject(json, "numerics", where));
   RAM_ASSIGN_OR_RETURN(scores->numerics.engine, GetString(*numerics, "engine", where));
   RAM_ASSIGN_OR_RETURN(scores->numerics.precision, GetString(*numerics, "precision", where));
@@ -221,6 +225,13 @@ Status ReadWindows(const Arrays& arrays, uint64_t n, std::string_view where, Sco
     scores->windows[i].num_tokens = tokens[i];
     scores->windows[i].start = starts[i];
   }
+  for (const auto& [name, field] :
+       {std::pair("window_words", &ScoredWindow::words), {"window_bytes", &ScoredWindow::bytes}}) {
+    if (!arrays.Has(name)) continue;
+    RAM_ASSIGN_OR_RETURN(const std::vector<uint64_t> counts,
+                         arrays.Get<uint64_t>(name, Dtype::kU64, n));
+    for (size_t i = 0; i < n; ++i) scores->windows[i].*field = counts[i];
+  }
   if (arrays.Has("token_sha256")) {
     RAM_ASSIGN_OR_RETURN(const std::vector<uint8_t> hashes,
                          arrays.Get<uint8_t>("token_sha256", Dtype::kU8, n, sizeof(TokenHash)));
@@ -248,8 +259,8 @@ std::string TokensSha256(const Scores& scores) {
   return scores.token_hashes.empty() ? "" : Sha256Hex(BytesOf(scores.token_hashes));
 }
 
-void AddWindow(Scores* scores, uint64_t start, std::span<const float> nll, const TokenHash& hash,
-               std::string text) {
+ScoredWindow& AddWindow(Scores* scores, uint64_t start, std::span<const float> nll,
+                        const TokenHash& hash, std::string text) {
   RAM_CHECK(!nll.empty());
   ScoredWindow window;
   window.start = start;
@@ -259,6 +270,7 @@ void AddWindow(Scores* scores, uint64_t start, std::span<const float> nll, const
   scores->windows.push_back(std::move(window));
   scores->token_hashes.push_back(hash);
   scores->token_nll.insert(scores->token_nll.end(), nll.begin(), nll.end());
+  return scores->windows.back();
 }
 
 std::string ToScoresBytes(const Scores& scores) {
@@ -284,6 +296,12 @@ std::string ToScoresBytes(const Scores& scores) {
   add("window_nll", Dtype::kF64, {n}, BytesOf(nll));
   add("window_tokens", Dtype::kU64, {n}, BytesOf(tokens));
   add("window_start", Dtype::kU64, {n}, BytesOf(starts));
+  for (const auto& [name, field] :
+       {std::pair("window_words", &ScoredWindow::words), {"window_bytes", &ScoredWindow::bytes}}) {
+    std::vector<uint64_t> counts;
+    for (const ScoredWindow& window : scores.windows) counts.push_back(window.*field);
+    if (std::ranges::count(counts, 0) == 0) add(name, Dtype::kU64, {n}, BytesOf(counts));
+  }
   std::vector<std::pair<std::string, std::string>> strings;  // Name, all of it.
   for (const auto& [name, field] :
        {std::pair("text", &ScoredWindow::text), std::pair("label", &ScoredWindow::label)}) {

@@ -29,6 +29,7 @@ struct ScoredModel {
   uint64_t bytes = 0;          // Of its files; 0: unknown.
   double bits_per_weight = 0;  // 0: unknown.
   std::string structure_hash;  // Checkpoint::structure_hash(); empty: unknown.
+  std::string weights_hash;    // HashWeights (ram/checkpoint/weights_hash.h); empty: unknown.
 };
 
 // What makes two runs of one model differ. Engine and precision decide whether files may be paired;
@@ -51,8 +52,11 @@ struct ScoredWindow {
   uint64_t start = 0;       // Position of its first token in the text [tokens].
   uint64_t num_tokens = 1;  // Scored.
   double nll = 0;           // Mean negative log-likelihood [nats per token].
-  std::string label;        // What to call it; empty: its place in the file.
-  std::string text;         // May be empty.
+  // Of the text that it scored, for perplexity per word and bits per byte; 0: not counted.
+  uint64_t words = 0;
+  uint64_t bytes = 0;
+  std::string label;  // What to call it; empty: its place in the file.
+  std::string text;   // May be empty.
 };
 
 struct Scores {
@@ -82,8 +86,8 @@ struct Scores {
 std::string TokensSha256(const Scores& scores);
 
 // Adds a window: its mean and, if there are any others, its tokens. `nll` is not empty.
-void AddWindow(Scores* scores, uint64_t start, std::span<const float> nll, const TokenHash& hash,
-               std::string text = "");
+ScoredWindow& AddWindow(Scores* scores, uint64_t start, std::span<const float> nll,
+                        const TokenHash& hash, std::string text = "");
 
 // The bytes of the file: the same scores give the same bytes.
 std::string ToScoresBytes(const Scores& scores);

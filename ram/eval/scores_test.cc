@@ -13,7 +13,7 @@ namespace {
 
 Scores Example() {
   Scores scores;
-  scores.model = {"Qwen3 \"4B\", 4-bit", 2'345'678, 4.51, "abcd"};
+  scores.model = {"Qwen3 \"4B\", 4-bit", 2'345'678, 4.51, "abcd", ""};
   scores.numerics = {"ram-cpu", "f32", "avx512"};
   scores.text = {"wikitext-2 test", std::string(64, 'e'), 1'290'590, 241'211};
   scores.protocol = "ram-wikitext2";
@@ -57,6 +57,25 @@ TEST(ScoresTest, ReadsWhatItWrote) {
   EXPECT_EQ(read->token_nll, scores.token_nll);
   EXPECT_EQ(read->token_hashes, scores.token_hashes);
   EXPECT_EQ(ToScoresBytes(*read), bytes);
+}
+
+// Words, bytes and the weights' hash are younger than the format: files without them stay as they
+// were (GoldenBytes), files with them say so.
+TEST(ScoresTest, WordsBytesAndWeights) {
+  Scores scores = Example();
+  scores.model.weights_hash = "0123456789abcdef0123456789abcdef";
+  for (size_t w = 0; w < 2; ++w) {
+    scores.windows[w].words = 3 + w;
+    scores.windows[w].bytes = 20 + w;
+  }
+  const std::string bytes = ToScoresBytes(scores);
+  const auto read = ParseScores(bytes, "x.scores");
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_EQ(read->model.weights_hash, scores.model.weights_hash);
+  EXPECT_EQ(read->windows[0].words, 3);
+  EXPECT_EQ(read->windows[1].bytes, 21);
+  EXPECT_EQ(ToScoresBytes(*read), bytes);
+  EXPECT_EQ(ParseScores(ToScoresBytes(Example()), "x.scores")->windows[1].words, 0);
 }
 
 // The format is part of the contract: other readers exist.

@@ -21,7 +21,9 @@ std::vector<Protocol> Protocols() {
   strided.special_at_start = true;
   Protocol mlx_lm{.name = "mlx_lm", .kind = Kind::kMlxLm, .context = 512, .max_windows = 256};
   mlx_lm.seed = 123;
-  return {ram, gptq, llama_cpp, strided, mlx_lm};
+  Protocol lm_eval{.name = "lm-eval", .kind = Kind::kLmEval, .context = 0};
+  lm_eval.special_at_start = true;
+  return {ram, gptq, llama_cpp, strided, mlx_lm, lm_eval};
 }
 
 // First tokens of the windows that do not overlap, in the order of the protocol.
@@ -86,8 +88,21 @@ std::vector<std::string> ProtocolNames() {
   return names;
 }
 
+std::vector<size_t> UnitBounds(std::span<const Window> windows) {
+  std::vector<size_t> bounds;
+  for (size_t w = 0; w < windows.size(); ++w) {
+    if (!windows[w].continues) bounds.push_back(w);
+  }
+  bounds.push_back(windows.size());
+  return bounds;
+}
+
 Result<WindowSet> CutWindows(std::span<const int32_t> ids, const Protocol& protocol,
                              std::span<const int32_t> prefix, std::optional<int32_t> bos) {
+  if (protocol.kind == Kind::kLmEval) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("protocol {} needs documents, not one text", protocol.name)};
+  }
   RAM_CHECK(protocol.context >= 2);
   const bool needs_whole_window = protocol.kind != Kind::kStrided;
   if (ids.size() < 2 || (needs_whole_window && ids.size() < protocol.context)) {
@@ -113,6 +128,50 @@ Result<WindowSet> CutWindows(std::span<const int32_t> ids, const Protocol& proto
     set.windows.resize(protocol.max_windows);
   }
   for (Window& window : set.windows) AddFront(protocol, prefix, bos, &window);
+  return set;
+}
+
+Result<WindowSet> CutDocuments(std::span<const Document> documents, const Protocol& protocol,
+                               std::span<const int32_t> prefix, int32_t first) {
+  RAM_CHECK(protocol.context >= 2 && protocol.kind == Kind::kLmEval);
+  if (protocol.bos != Protocol::Bos::kNone) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("protocol {} has its own token in front of every document: --bos does "
+                             "not go with it",
+                             protocol.name)};
+  }
+  WindowSet set;
+  set.num_available = documents.size();
+  const uint64_t num = protocol.max_windows == 0
+                           ? documents.size()
+                           : std::min<uint64_t>(protocol.max_windows, documents.size());
+  uint64_t text_first = 0;
+  for (uint64_t d = 0; d < num; ++d) {
+    const Document& document = documents[d];
+    const uint64_t size = document.ids.size();
+    if (size == 0) {
+      return Error{ErrorCode::kInvalidArgument, fmt::format("document {} has no tokens", d)};
+    }
+    std::vector<int32_t> ids = {first};
+    ids.insert(ids.end(), document.ids.begin(), document.ids.end());
+    // Token i of the document is ids[i + 1]; `scored` of them are behind us.
+    for (uint64_t scored = 0; scored < size;) {
+      const uint64_t end = std::min(scored + protocol.context, size);
+      const uint64_t begin = scored == 0 ? 0 : end - protocol.context;
+      Window window = MakeWindow(ids, begin, end + 1, scored + 1);
+      window.text_first = text_first + scored;
+      window.text_end = text_first + end;
+      window.continues = scored != 0;
+      if (!window.continues) {
+        window.words = document.words;
+        window.bytes = document.bytes;
+      }
+      AddFront(protocol, prefix, std::nullopt, &window);
+      set.windows.push_back(std::move(window));
+      scored = end;
+    }
+    text_first += size;
+  }
   return set;
 }
 

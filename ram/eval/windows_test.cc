@@ -95,5 +95,67 @@ TEST(WindowsTest, RefusesWhatCannotBe) {
   EXPECT_FALSE(CutWindows(Ids(5000), protocol, {}, std::nullopt));
 }
 
+// get_rolling_token_windows(range(1, 98), 0, max_seq_len, 1), each through make_disjoint_window, of
+// lm_eval/utils.py 0.4.11: the context and the predicted tokens of every window.
+TEST(WindowsTest, LmEvalCutsDocumentsAsTheHarnessDoes) {
+  std::vector<Document> documents(2);
+  documents[0].ids = Ids(98);
+  documents[0].ids.erase(documents[0].ids.begin());
+  documents[0].words = 12;
+  documents[0].bytes = 345;
+  documents[1].ids = {7};
+  Protocol protocol = *FindProtocol("lm-eval");
+  protocol.context = 40;
+  const auto set = CutDocuments(documents, protocol, {}, 0);
+  ASSERT_TRUE(set);
+  EXPECT_EQ(set->num_available, 2);
+  ASSERT_EQ(set->windows.size(), 4);
+  struct Expected {
+    int32_t first_context, first_scored, last;
+  };
+  // ([0], 1..40), ([40], 41..80), ([57..80], 81..97): the last keeps 40 tokens of input.
+  constexpr Expected kExpected[] = {{0, 1, 40}, {40, 41, 80}, {57, 81, 97}};
+  for (size_t w = 0; w < 3; ++w) {
+    const Window& window = set->windows[w];
+    EXPECT_EQ(window.ids.size(), 41);
+    EXPECT_EQ(window.ids[0], kExpected[w].first_context);
+    EXPECT_EQ(window.ids[window.first_scored], kExpected[w].first_scored);
+    EXPECT_EQ(window.ids.back(), kExpected[w].last);
+    EXPECT_EQ(window.text_first, static_cast<uint64_t>(kExpected[w].first_scored - 1));
+    EXPECT_EQ(window.text_end, static_cast<uint64_t>(kExpected[w].last));
+    EXPECT_EQ(window.continues, w > 0);
+    EXPECT_EQ(window.words, w == 0 ? 12 : 0);
+    EXPECT_EQ(window.bytes, w == 0 ? 345 : 0);
+  }
+  EXPECT_EQ(set->windows[3].ids, (std::vector<int32_t>{0, 7}));
+  EXPECT_EQ(set->windows[3].text_first, 97);
+  EXPECT_EQ(UnitBounds(set->windows), (std::vector<size_t>{0, 3, 4}));
+}
+
+TEST(WindowsTest, LmEvalLimitsDocumentsAndTakesNoBos) {
+  std::vector<Document> documents(3);
+  for (Document& document : documents) document.ids = Ids(10);
+  Protocol protocol = *FindProtocol("lm-eval");
+  protocol.context = 4;
+  protocol.max_windows = 2;
+  const std::vector<int32_t> prefix = {50, 51};
+  const auto set = CutDocuments(documents, protocol, prefix, 99);
+  ASSERT_TRUE(set);
+  EXPECT_EQ(set->num_available, 3);
+  ASSERT_EQ(set->windows.size(), 6);
+  EXPECT_EQ(set->windows[0].ids, (std::vector<int32_t>{50, 51, 99, 0, 1, 2, 3}));
+  EXPECT_EQ(set->windows[0].first_scored, 3);
+  EXPECT_EQ(set->windows[2].ids, (std::vector<int32_t>{50, 51, 5, 6, 7, 8, 9}));
+  EXPECT_EQ(set->windows[2].num_scored(), 2);
+
+  protocol.bos = Protocol::Bos::kReplace;
+  EXPECT_FALSE(CutDocuments(documents, protocol, {}, 99));
+  protocol.bos = Protocol::Bos::kNone;
+  documents[1].ids.clear();
+  const auto empty = CutDocuments(documents, protocol, {}, 99);
+  ASSERT_FALSE(empty);
+  EXPECT_EQ(empty.error().message, "document 1 has no tokens");
+}
+
 }  // namespace
 }  // namespace ram

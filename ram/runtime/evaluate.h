@@ -76,6 +76,8 @@ class Evaluator {
   Status Run(std::span<const TokenIds> sequences, const Position& position, const Watcher& watcher,
              const FinalBody& body);
 
+  // Ids are below this.
+  uint64_t vocabulary() const { return graph_.vocabulary; }
   // Bytes of weights read so far.
   uint64_t read_bytes() const { return weights_.read_bytes(); }
 
