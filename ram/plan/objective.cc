@@ -6,9 +6,11 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "ram/base/hash.h"
 #include "ram/base/json.h"
+#include "ram/base/random.h"
 #include "ram/plan/detail.h"
 #include "ram/plan/priors_json.h"
 
@@ -57,6 +59,25 @@ double EndFactor(const ModuleRates& module, const Priors& priors) {
   return 0;
 }
 
+// Deals out the alphas of every class anew among its modules.
+void ShuffleWithinClasses(const RateTable& rates, uint64_t seed, std::vector<double>* alphas) {
+  std::vector<std::string_view> names;  // In the order of the table.
+  std::map<std::string_view, std::vector<size_t>> classes;
+  for (size_t i = 0; i < rates.modules.size(); ++i) {
+    std::vector<size_t>& modules = classes[rates.modules[i].tensor_class];
+    if (modules.empty()) names.push_back(rates.modules[i].tensor_class);
+    modules.push_back(i);
+  }
+  for (size_t c = 0; c < names.size(); ++c) {
+    const std::vector<size_t>& modules = classes[names[c]];
+    RandomStream random(seed, c);
+    for (size_t left = modules.size(); left > 1; --left) {
+      const size_t other = random.Below(static_cast<uint32_t>(left));
+      std::swap((*alphas)[modules[left - 1]], (*alphas)[modules[other]]);
+    }
+  }
+}
+
 std::vector<double> FittedAlphas(const RateTable& rates, const Priors& priors) {
   std::vector<double> alphas;
   alphas.reserve(rates.modules.size());
@@ -81,6 +102,7 @@ std::vector<double> FittedAlphas(const RateTable& rates, const Priors& priors) {
     }
     alphas[i] = SixDigits(alphas[i]);
   }
+  if (priors.shuffle_seed) ShuffleWithinClasses(rates, *priors.shuffle_seed, &alphas);
   return alphas;
 }
 
@@ -123,6 +145,15 @@ const Priors& DefaultPriors() {
   return *priors;
 }
 
+Priors FlatPriors() {
+  Priors priors;
+  priors.origin = "a control: every sensitivity 1";
+  priors.head = 1;
+  priors.embedding = 1;
+  priors.tied_embedding = 1;
+  return priors;
+}
+
 Result<Priors> ParsePriors(std::string_view text, std::string_view where) {
   RAM_ASSIGN_OR_RETURN(const Json json, ParseJson(text, where));
   RAM_ASSIGN_OR_RETURN(const std::string format, GetString(json, "format", where));
@@ -158,6 +189,12 @@ Result<Priors> PriorsFromJson(const Json& json, std::string_view where) {
   RAM_ASSIGN_OR_RETURN(priors.head, ReadFactor(json, "head", where));
   RAM_ASSIGN_OR_RETURN(priors.embedding, ReadFactor(json, "embedding", where));
   RAM_ASSIGN_OR_RETURN(priors.tied_embedding, ReadFactor(json, "tied_embedding", where));
+  if (const Json* seed = Find(json, "shuffle_seed"); seed != nullptr) {
+    if (!seed->is_number_unsigned()) {
+      return WrongPriors(where, "shuffle_seed", "expected a whole number");
+    }
+    priors.shuffle_seed = seed->get<uint64_t>();
+  }
   return priors;
 }
 

@@ -9,7 +9,9 @@
 //
 // Source: docs/allocation.md.
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,17 +36,23 @@ struct Priors {
   double head = 0;            // Times the geometric mean of alpha over the items in layers.
   double embedding = 0;       // likewise
   double tied_embedding = 0;  // likewise
-  std::string sha256;         // Of the text it was read from; empty if it was made by hand.
+  // A control: the alphas of the modules of each class are dealt out anew among them, by this seed.
+  std::optional<uint64_t> shuffle_seed;
+  std::string sha256;  // Of the text it was read from; empty if it was made by hand.
 };
 
 // The table that was built in: ram/plan/priors.json.
 const Priors& DefaultPriors();
+// A control: every sensitivity 1.
+Priors FlatPriors();
 // kCorrupt names `where` and the key.
 Result<Priors> ParsePriors(std::string_view text, std::string_view where);
 
 // alpha of every module, in the order of the table, rounded to six significant digits.
 //   weights  class factor x depth factor inside layers; head and embeddings as multiples of the
-//            geometric mean of these over all modules in layers but routers.
+//            geometric mean of these over all modules in layers but routers. With a shuffle_seed
+//            permuted within each class (by Fisher and Yates, class c in the order of the table
+//            with the numbers of RandomStream(seed, c)).
 //   ram      embeddings and head 10, routers 8, first layer 3, last layer 2, others 1.
 std::vector<double> SensitivityAlphas(const RateTable& rates, Objective objective,
                                       const Priors& priors);

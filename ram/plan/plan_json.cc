@@ -55,14 +55,16 @@ std::string PriorsText(const Priors& priors) {
   }
   return out + fmt::format(
                    "}}, \"depth\": {}, \"head\": {}, \"embedding\": {}, "
-                   "\"tied_embedding\": {}}}",
+                   "\"tied_embedding\": {}{}}}",
                    ArrayText(priors.depth,
                              [](const std::pair<double, double>& point) {
                                return fmt::format("[{}, {}]", JsonNumberText(point.first),
                                                   JsonNumberText(point.second));
                              }),
                    JsonNumberText(priors.head), JsonNumberText(priors.embedding),
-                   JsonNumberText(priors.tied_embedding));
+                   JsonNumberText(priors.tied_embedding),
+                   priors.shuffle_seed ? fmt::format(", \"shuffle_seed\": {}", *priors.shuffle_seed)
+                                       : "");
 }
 
 std::string_view RuleKindName(Rule::Kind kind) {
@@ -218,10 +220,10 @@ Result<std::vector<std::string>> StringsOf(const Json& array, std::string_view k
 Result<Priors> ReadPriors(const Json& json, std::string_view where) {
   RAM_ASSIGN_OR_RETURN(const Json* object, GetObject(json, "priors", where));
   const std::string there = fmt::format("{}: key \"priors\"", where);
-  RAM_RETURN_IF_ERROR(CheckKeys(
-      *object,
-      {"origin", "sha256", "class_factors", "depth", "head", "embedding", "tied_embedding"},
-      there));
+  RAM_RETURN_IF_ERROR(CheckKeys(*object,
+                                {"origin", "sha256", "class_factors", "depth", "head", "embedding",
+                                 "tied_embedding", "shuffle_seed"},
+                                there));
   RAM_ASSIGN_OR_RETURN(Priors priors, PriorsFromJson(*object, there));
   RAM_ASSIGN_OR_RETURN(priors.sha256, GetString(*object, "sha256", there));
   return priors;

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
+#include <set>
+#include <string>
 
 #include "ram/base/bytes.h"
 #include "ram/base/file.h"
@@ -254,6 +257,7 @@ Plan RichPlan() {
   request.rules = {Pin("embed_tokens>=4"), Ban("3,32"), Pin("up_proj<=8"), Pin("zero_proj=16"),
                    Ban("down_proj=2")};
   request.ties = {{"up_proj", "down_proj"}};
+  request.priors.shuffle_seed = 7;
   const Planned planned = Prepare(MixedTable(), request);
   Plan plan = MustPlan(planned, BudgetOf(planned.rates.table, 6));
   plan.rates_file = "model.rates.json";
@@ -582,6 +586,52 @@ TEST(Objectives, RoutersDoNotMoveTheMean) {
                                     {"model.layers.0.gate", "router", "router", 0, {8, 64}}});
   const auto alphas = SensitivityAlphas(with, Objective::kWeights, DefaultPriors());
   EXPECT_NEAR(alphas[0], 103 * alphas[1], 1e-3);
+}
+
+TEST(Objectives, ShuffleStaysWithinClasses) {
+  const RateTable table = DenseTable(12);
+  const auto plain = SensitivityAlphas(table, Objective::kWeights, DefaultPriors());
+  const auto by_class = [&](const std::vector<double>& alphas) {
+    std::map<std::string, std::multiset<double>> classes;
+    for (size_t i = 0; i < alphas.size(); ++i) {
+      classes[table.modules[i].tensor_class].insert(alphas[i]);
+    }
+    return classes;
+  };
+  Priors priors = DefaultPriors();
+  std::set<std::vector<double>> different;
+  for (const uint64_t seed : {1, 2, 3}) {
+    priors.shuffle_seed = seed;
+    const auto shuffled = SensitivityAlphas(table, Objective::kWeights, priors);
+    EXPECT_EQ(shuffled, SensitivityAlphas(table, Objective::kWeights, priors));
+    EXPECT_EQ(by_class(shuffled), by_class(plain));
+    EXPECT_EQ(shuffled.front(), plain.front());  // Alone in their classes.
+    EXPECT_EQ(shuffled.back(), plain.back());
+    EXPECT_NE(shuffled, plain);
+    different.insert(shuffled);
+  }
+  EXPECT_EQ(different.size(), 3U);
+}
+
+TEST(Objectives, ShuffleReachesEveryOrder) {
+  const RateTable table = DenseTable(3);
+  Priors priors;
+  priors.depth = {{0, 1}, {0.5, 2}, {1, 4}};
+  priors.head = priors.embedding = priors.tied_embedding = 1;
+  std::map<std::vector<double>, int> orders;  // Of one class with three modules.
+  for (uint64_t seed = 0; seed < 600; ++seed) {
+    priors.shuffle_seed = seed;
+    const auto alphas = SensitivityAlphas(table, Objective::kWeights, priors);
+    ++orders[{alphas[1], alphas[8], alphas[15]}];
+  }
+  EXPECT_EQ(orders.size(), 6U);
+  for (const auto& [order, count] : orders) EXPECT_NEAR(count, 100, 40);  // 4 standard deviations.
+}
+
+TEST(Objectives, FlatPriorsMakeAllEqual) {
+  for (const double alpha : SensitivityAlphas(MixedTable(), Objective::kWeights, FlatPriors())) {
+    EXPECT_EQ(alpha, 1);
+  }
 }
 
 TEST(Objectives, OriginalPriors) {
