@@ -149,6 +149,21 @@ Estimate RatioEstimate(std::span<const double> values, std::span<const double> w
   return StudentEstimate(ratio, error, n - 1, confidence);
 }
 
+Estimate LogRatioEstimate(std::span<const double> a, std::span<const double> b, double confidence) {
+  RAM_CHECK(!a.empty() && a.size() == b.size());
+  const double sum_a = SumOf(a);
+  const double sum_b = SumOf(b);
+  if (!(sum_a > 0 && sum_b > 0)) return {};
+  Sum squares;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = a[i] / sum_a - b[i] / sum_b;
+    squares.Add(difference * difference);
+  }
+  const double n = Count(a.size());
+  return StudentEstimate(std::log(sum_a / sum_b), std::sqrt(n / (n - 1) * squares.value()), n - 1,
+                         confidence);
+}
+
 Estimate TrimmedMeanEstimate(std::span<const double> values, double cut, double confidence) {
   const std::vector<double> ascending = Sorted(values);
   const double n = Count(values.size());

@@ -68,6 +68,13 @@ Estimate MeanEstimate(std::span<const double> values, double confidence = kConfi
 Estimate RatioEstimate(std::span<const double> values, std::span<const double> weights,
                        double confidence = kConfidence);
 
+// ln(sum(a) / sum(b)) for two quantities of the same clusters (paired), e.g. divergences of two
+// models, by linearization:
+//   SE^2 = n / (n - 1) * sum (a_i / sum a - b_i / sum b)^2,  n - 1 degrees of freedom.
+// NaN where a sum is not positive.
+Estimate LogRatioEstimate(std::span<const double> a, std::span<const double> b,
+                          double confidence = kConfidence);
+
 // Trimmed mean with the interval of Tukey and McLaughlin (1963):
 //   g = floor(c n),  h = n - 2 g;  SE = s_w sqrt(n) / h,  h - 1 degrees of freedom
 // with the winsorized standard deviation s_w. Where c n is whole, h / n = 1 - 2 c, as the formula
