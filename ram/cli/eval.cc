@@ -158,7 +158,7 @@ Result<Evaluated> EvaluateModel(const std::string& name, const Options& options,
   done.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   done.new_tokens = done.scores.num_tokens() - earlier_tokens;
   RAM_RETURN_IF_ERROR(WriteScores(done.scores, path));
-  cut.NoteMissing(context);
+  NoteMissing(cut, context);
   context.Note(fmt::format("{} written", path.string()));
   return done;
 }

@@ -9,17 +9,15 @@
 #include <filesystem>
 
 #include "ram/base/bytes.h"
-#include "ram/base/file.h"
-#include "ram/checkpoint/safetensors.h"
 #include "ram/cli/eval_options.h"
 #include "ram/cli/kl_text.h"
 #include "ram/cli/run_options.h"
 #include "ram/cli/verb.h"
 #include "ram/eval/divergence.h"
+#include "ram/eval/divergence_file.h"
+#include "ram/eval/divergence_pass.h"
 #include "ram/eval/llama_logits.h"
 #include "ram/eval/logit_cache.h"
-#include "ram/eval/score_windows.h"
-#include "ram/eval/scored_logits.h"
 #include "ram/runtime/generate.h"
 #include "ram/writer/staged_file.h"
 
@@ -63,15 +61,13 @@ struct Runner {
   Status Run(std::span<const Window> windows, const Options& options, Context& context,
              const LogitsBody& body) const {
     RAM_ASSIGN_OR_RETURN(const uint64_t memory, options.run.MemoryBytes());
-    RAM_ASSIGN_OR_RETURN(
-        const EvaluationPlan plan,
-        PlanEvaluation(*model.source, model.graph, *engine, WindowLengths(windows), memory));
-    if (!options.run.memory.empty()) context.Note(EvaluationPlanText(plan, context.style()));
-    Evaluator evaluator(*engine, *model.source, model.graph, plan, fs::temp_directory_path());
-    const Status status = ForScoredLogits(*engine, evaluator, windows, context.MakeWatcher(), body);
+    const auto on_plan = [&](const EvaluationPlan& plan) {
+      if (!options.run.memory.empty()) context.Note(EvaluationPlanText(plan, context.style()));
+    };
+    const Status status =
+        RunScoredLogits(model, *engine, windows, memory, context.MakeWatcher(), on_plan, body);
     context.EndProgress();
-    if (status || status.error().message.starts_with(model.name)) return status;
-    return Error{status.error().code, fmt::format("{}: {}", model.name, status.error().message)};
+    return status;
   }
 };
 
@@ -165,20 +161,6 @@ std::string SizeText(const LogitCacheInfo& info, uint64_t rows, uint64_t bytes) 
                      FormatBytes(bytes));
 }
 
-// Calls body for every row of the block on all threads; the first error in the order of the rows.
-Status ForRows(ThreadPool& pool, const LogitBlock& block,
-               const std::function<Status(uint64_t r, size_t thread)>& body) {
-  std::vector<Status> results(block.logits.rows, Done{});
-  pool.ParallelFor(block.logits.rows,
-                   [&](size_t r, size_t thread) { results[r] = body(r, thread); });
-  for (const Status& status : results) RAM_RETURN_IF_ERROR(status);
-  return Done{};
-}
-
-std::span<const float> RowOf(const LogitBlock& block, uint64_t r) {
-  return {block.logits.row(r), block.logits.cols};
-}
-
 // Runs the base over all windows, into the cache and, if asked for, llama.cpp's file.
 Status RunBase(const Runner& base, const LogitCacheInfo& info, std::span<const Window> windows,
                const fs::path& path, const Options& options, Context& context) {
@@ -253,7 +235,7 @@ Result<Base> OpenBase(const Text* text, const Options& options, Context& context
   RAM_ASSIGN_OR_RETURN(const Runner runner, Runner::Open(options.models[0], options, context));
   RAM_ASSIGN_OR_RETURN(const CutText cut, text == nullptr ? WriteText(runner, options, context)
                                                           : CutFor(runner.model, *text, options));
-  cut.NoteMissing(context);
+  NoteMissing(cut, context);
   const std::vector<Window>& windows = cut.set.windows;
   const LogitCacheInfo info = InfoOf(runner, cut, options);
   const bool temporary = options.cache.empty();
@@ -361,59 +343,12 @@ Result<Divergence> RunModel(const std::string& name, const Base& base, const Opt
   result.model = DescribeModel(runner.model);
   result.numerics = DescribeNumerics(options.run, *runner.engine);
   result.tokens.resize(logits.num_rows());
-  ThreadPool& pool = runner.engine->pool();
-  std::vector<std::vector<float>> buffers(pool.num_threads());
-  const LogitsBody body = [&](const LogitBlock& block) {
-    return ForRows(pool, block, [&](uint64_t r, size_t thread) -> Status {
-      const uint64_t row = block.first_row + r;
-      RAM_ASSIGN_OR_RETURN(const LogProbs of_base, logits.ReadRow(row, &buffers[thread]));
-      const std::optional<double> total = LogTotal(RowOf(block, r));
-      if (!total.has_value()) {
-        return Error{ErrorCode::kCorrupt,
-                     fmt::format("window {} has a logit that is not a number", block.window)};
-      }
-      result.tokens[row] = Diverge(of_base, {RowOf(block, r), *total}, block.targets[r]);
-      return Done{};
-    });
-  };
+  const LogitsBody body = MakeDivergenceMeter(runner.engine->pool(), logits, result.tokens);
   const auto start = std::chrono::steady_clock::now();
   RAM_RETURN_IF_ERROR(runner.Run(windows, options, context, body));
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.summary = SummarizeDivergence(result.tokens, base.facts.window_tokens);
   return result;
-}
-
-// ---- Output ----
-
-// NAME.kl.safetensors: every number of every scored token.
-Status WriteTokens(const Divergence& model, const BaseFacts& base, const fs::path& path) {
-  const uint64_t n = model.tokens.size();
-  const std::pair<const char*, double TokenDivergence::*> columns[] = {
-      {"kl", &TokenDivergence::kl},
-      {"reverse_kl", &TokenDivergence::reverse_kl},
-      {"jensen_shannon", &TokenDivergence::jensen_shannon},
-      {"delta_p", &TokenDivergence::delta_p},
-      {"base_nll", &TokenDivergence::base_nll},
-      {"nll", &TokenDivergence::nll},
-      {"top5", &TokenDivergence::top5}};
-  std::vector<TensorSpec> tensors;
-  for (const auto& [name, member] : columns) tensors.push_back({name, Dtype::kF64, {n}});
-  tensors.push_back({"window_tokens", Dtype::kU64, {base.window_tokens.size()}});
-  tensors.push_back({"same_top", Dtype::kU8, {n}});
-  const SafetensorsLayout layout = LayOutSafetensors(tensors, {{"format", "ram.kl.v1"},
-                                                               {"base", base.name},
-                                                               {"text", base.text},
-                                                               {"model", model.model.name}});
-  std::string bytes = layout.prefix;
-  const auto append = [&bytes](const auto& value) {
-    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-  };
-  for (const auto& [name, member] : columns) {
-    for (const TokenDivergence& token : model.tokens) append(token.*member);
-  }
-  for (const uint64_t size : base.window_tokens) append(size);
-  for (const TokenDivergence& token : model.tokens) append(static_cast<uint8_t>(token.same_top));
-  return WriteFileAtomically(path, bytes);
 }
 
 Status CheckOptions(const Options& options) {
@@ -466,7 +401,13 @@ Status RunKl(const Options& options, Context& context) {
       std::error_code error;
       fs::create_directories(options.output, error);
       const fs::path path = fs::path(options.output) / (model.model.name + ".kl.safetensors");
-      RAM_RETURN_IF_ERROR(WriteTokens(model, base.facts, path));
+      RAM_RETURN_IF_ERROR(WriteDivergence({base.facts.name,
+                                           base.facts.text,
+                                           model.model.name,
+                                           {},
+                                           model.tokens,
+                                           base.facts.window_tokens},
+                                          path));
       context.Note(fmt::format("{} written", path.string()));
     }
     models.push_back(std::move(model));

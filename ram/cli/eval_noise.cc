@@ -99,7 +99,7 @@ Result<std::unique_ptr<Setup>> Prepare(const Options& options, Context& context)
   TextOptions cutting = options.text;
   if (cutting.windows == 0) cutting.windows = kDefaultWindows;
   RAM_ASSIGN_OR_RETURN(setup->cut, cutting.Cut(text, *setup->tokenizer));
-  setup->cut.NoteMissing(context);
+  NoteMissing(setup->cut, context);
   RAM_ASSIGN_OR_RETURN(setup->memory, options.run.MemoryBytes());
   RAM_ASSIGN_OR_RETURN(setup->errors, (*mirrored)->MeasureLevels(&context.pool()));
 

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include "ram/base/file.h"
 
@@ -55,7 +56,8 @@ Result<Text> TextOptions::Read() const {
   return text;
 }
 
-Result<Protocol> TextOptions::MakeProtocol() const {
+Result<CutRequest> TextOptions::Request() const {
+  CutRequest request;
   RAM_ASSIGN_OR_RETURN(Protocol made, FindProtocol(protocol));
   if (context != 0) made.context = context;
   if (windows != 0) made.max_windows = windows;
@@ -64,43 +66,20 @@ Result<Protocol> TextOptions::MakeProtocol() const {
   made.bos = bos == "replace"   ? Protocol::Bos::kReplace
              : bos == "prepend" ? Protocol::Bos::kPrepend
                                 : Protocol::Bos::kNone;
-  return made;
-}
-
-std::string TextOptions::SettingsText(const Protocol& made, const WindowSet& set) const {
-  std::string text =
-      fmt::format("windows of {}, {} of {}", made.context, set.windows.size(), set.num_available);
-  if (made.kind == Protocol::Kind::kRam) text += fmt::format(", seed {}", made.seed);
-  text += bos == "none" ? ", no BOS" : fmt::format(", BOS {} per window", bos);
-  if (!prefix.empty()) text += fmt::format(", {} prefix tokens", prefix.size());
-  return text;
+  request.protocol = std::move(made);
+  request.prefix = prefix;
+  return request;
 }
 
 Result<CutText> TextOptions::Cut(const Text& text, const Tokenizer& tokenizer) const {
-  CutText cut;
-  RAM_ASSIGN_OR_RETURN(cut.protocol, MakeProtocol());
-  RAM_ASSIGN_OR_RETURN(const TokenIds ids,
-                       tokenizer.Encode(text.bytes, cut.protocol.special_at_start));
-  RAM_ASSIGN_OR_RETURN(cut.set, CutWindows(ids, cut.protocol, prefix, tokenizer.bos_id()));
-  cut.settings = SettingsText(cut.protocol, cut.set);
-  return cut;
+  RAM_ASSIGN_OR_RETURN(const CutRequest request, Request());
+  return CutTextFor(text, request, tokenizer);
 }
 
-void CutText::NoteMissing(Context& context) const {
-  if (protocol.max_windows <= set.num_available) return;
-  context.Note(fmt::format("note: {} windows were asked for, the text has {}", protocol.max_windows,
-                           set.num_available));
-}
-
-ScoredModel DescribeModel(const RunnableModel& model) {
-  ScoredModel described;
-  described.name = std::filesystem::path(model.name).filename().string();
-  if (described.name.empty()) described.name = model.name;
-  described.bytes = model.checkpoint->file_bytes();
-  described.bits_per_weight = 8 * static_cast<double>(model.checkpoint->file_bytes()) /
-                              static_cast<double>(model.source->catalog().num_weights());
-  described.structure_hash = model.checkpoint->structure_hash();
-  return described;
+void NoteMissing(const CutText& cut, Context& context) {
+  if (cut.protocol.max_windows <= cut.set.num_available) return;
+  context.Note(fmt::format("note: {} windows were asked for, the text has {}",
+                           cut.protocol.max_windows, cut.set.num_available));
 }
 
 ScoredNumerics DescribeNumerics(const RunOptions& options, const Engine& engine) {

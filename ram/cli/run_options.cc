@@ -36,18 +36,6 @@ Result<std::unique_ptr<Engine>> RunOptions::MakeEngine(Context& context) const {
   return MakeCpuEngine(&context.pool(), options);
 }
 
-Result<RunnableModel> RunOptions::Open(const std::string& model) const {
-  RunnableModel opened;
-  opened.name = model;
-  RAM_ASSIGN_OR_RETURN(const std::filesystem::path directory, ResolveModel(model));
-  RAM_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(directory, Strictness::kLenient));
-  opened.checkpoint = std::make_unique<const Checkpoint>(std::move(checkpoint));
-  RAM_ASSIGN_OR_RETURN(opened.graph, BuildGraph(opened.checkpoint->config(), numerics(),
-                                                (directory / "config.json").string()));
-  RAM_ASSIGN_OR_RETURN(opened.source, WeightSource::Open(*opened.checkpoint, numerics()));
-  return opened;
-}
-
 Result<uint64_t> RunOptions::MemoryBytes() const {
   if (!memory.empty()) return ParseBytes(memory);
   const Machine machine = ProbeMachine();

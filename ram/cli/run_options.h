@@ -9,29 +9,21 @@
 #include <string>
 
 #include "ram/base/result.h"
-#include "ram/checkpoint/checkpoint.h"
 #include "ram/cli/verb.h"
-#include "ram/family/graph.h"
+#include "ram/eval/runnable_model.h"
 #include "ram/runtime/engine.h"
 #include "ram/runtime/evaluate.h"
-#include "ram/runtime/loaded_weights.h"
 
 namespace ram::cli {
-
-// A model that can be run. Parts refer to those before them: do not move them apart.
-struct RunnableModel {
-  std::string name;  // As it was named on the command line.
-  std::unique_ptr<const Checkpoint> checkpoint;
-  std::unique_ptr<WeightSource> source;
-  Graph graph;
-};
 
 struct RunOptions {
   void Add(CLI::App* verb);
 
   Numerics numerics() const;
   Result<std::unique_ptr<Engine>> MakeEngine(Context& context) const;
-  Result<RunnableModel> Open(const std::string& model) const;
+  Result<RunnableModel> Open(const std::string& model) const {
+    return OpenRunnable(model, numerics());
+  }
   // Bound of memory [bytes]: --memory, or nine tenths of what the machine has to give now.
   Result<uint64_t> MemoryBytes() const;
 
