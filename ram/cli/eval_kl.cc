@@ -353,6 +353,11 @@ Result<Divergence> RunModel(const std::string& name, const Base& base, const Opt
 
 Status CheckOptions(const Options& options) {
   const bool has_file = !options.base_file.empty();
+  if (options.text.protocol == "lm-eval") {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--protocol lm-eval scores documents in parts that are not independent; ram eval "
+                 "kl takes the protocols whose windows are"};
+  }
   if (has_file && !(options.cache.empty() && options.save_base.empty() && options.source.empty() &&
                     options.text.data.empty() && options.text.prefix.empty() &&
                     options.text.context == 0 && options.text.windows == 0)) {

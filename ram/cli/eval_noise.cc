@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "ram/base/hash.h"
+#include "ram/checkpoint/weights_hash.h"
 #include "ram/cli/eval_options.h"
 #include "ram/cli/run_options.h"
 #include "ram/cli/stats_json.h"
@@ -72,13 +73,11 @@ struct Scored {
   std::optional<NoiseSnr> snr;
 };
 
-// Which weights the experiment is about: errors and weights of every tensor, to the bit.
-std::string HashLevels(const std::vector<NoiseLevel>& levels, const std::string& per) {
-  std::string text = per;
-  for (const NoiseLevel& level : levels) {
-    text += fmt::format("\n{} {:a} {:a}", level.tensor, level.signal, level.target);
-  }
-  return Sha256Hex(text);
+// Which weights the experiment is about: those of both models, and what sigma is of.
+Result<std::string> HashPair(const Setup& setup, const std::string& per) {
+  RAM_ASSIGN_OR_RETURN(const std::string original, HashWeights(*setup.original.checkpoint));
+  RAM_ASSIGN_OR_RETURN(const std::string compressed, HashWeights(*setup.compressed.checkpoint));
+  return Sha256Hex(fmt::format("{}\n{}\n{}", original, compressed, per));
 }
 
 Result<std::unique_ptr<Setup>> Prepare(const Options& options, Context& context) {
@@ -98,14 +97,15 @@ Result<std::unique_ptr<Setup>> Prepare(const Options& options, Context& context)
   RAM_ASSIGN_OR_RETURN(const Text text, options.text.Read());
   TextOptions cutting = options.text;
   if (cutting.windows == 0) cutting.windows = kDefaultWindows;
-  RAM_ASSIGN_OR_RETURN(setup->cut, cutting.Cut(text, *setup->tokenizer));
+  RAM_ASSIGN_OR_RETURN(setup->cut,
+                       cutting.Cut(text, *setup->tokenizer, setup->original.graph.max_context));
   NoteMissing(setup->cut, context);
   RAM_ASSIGN_OR_RETURN(setup->memory, options.run.MemoryBytes());
   RAM_ASSIGN_OR_RETURN(setup->errors, (*mirrored)->MeasureLevels(&context.pool()));
 
   setup->start.model = DescribeModel(setup->original);
   setup->folder = options.output.empty() ? setup->start.model.name + ".noise" : options.output;
-  setup->start.model.structure_hash = HashLevels(setup->errors, options.per);
+  RAM_ASSIGN_OR_RETURN(setup->start.model.weights_hash, HashPair(*setup, options.per));
   setup->start.numerics = DescribeNumerics(options.run, *setup->engine);
   setup->start.text = {text.name, Sha256Hex(text.bytes), 0, 0};
   setup->start.protocol = setup->cut.protocol.name;
@@ -152,9 +152,8 @@ Result<Scores> TakeEarlier(const fs::path& path, const Scores& start, bool resta
   if (restart || !fs::exists(path)) return start;
   RAM_ASSIGN_OR_RETURN(Scores earlier, ReadScores(path));
   const auto run = [](const Scores& scores) {
-    return std::tie(scores.model.name, scores.model.structure_hash, scores.protocol,
-                    scores.settings, scores.text.sha256, scores.numerics.engine,
-                    scores.numerics.precision);
+    return std::tie(scores.model.name, scores.model.weights_hash, scores.protocol, scores.settings,
+                    scores.text.sha256, scores.numerics.engine, scores.numerics.precision);
   };
   if (run(earlier) != run(start)) {
     return Error{ErrorCode::kInvalidArgument,
@@ -196,7 +195,7 @@ Result<Scored> RunCondition(const Setup& setup, const Condition& condition, bool
   const fs::path path = setup.folder / (condition.name + ".scores");
   RAM_ASSIGN_OR_RETURN(scored.scores, TakeEarlier(path, start, restart));
   const std::vector<Window>& windows = setup.cut.set.windows;
-  if (scored.scores.windows.size() == windows.size()) return scored;
+  if (scored.scores.windows.size() + 1 == UnitBounds(windows).size()) return scored;
 
   // The graph is the original's: for the compressed model it says the same.
   RAM_ASSIGN_OR_RETURN(const EvaluationPlan plan,

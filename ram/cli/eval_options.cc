@@ -36,7 +36,7 @@ void TextOptions::Add(CLI::App* verb) {
       ->check(CLI::IsMember(ProtocolNames()));
   verb->add_option("--context", context, "Tokens of a window (default: the protocol's)")
       ->check(CLI::Range(2, 1 << 24));
-  verb->add_option("--windows", windows, "At most so many windows");
+  verb->add_option("--windows", windows, "At most so many windows (lm-eval: documents)");
   verb->add_option("--seed", seed, "Of the order of the windows (42)");
   verb->add_option("--bos", bos,
                    "Beginning-of-sequence token of every window: none (default), replace, prepend")
@@ -71,9 +71,10 @@ Result<CutRequest> TextOptions::Request() const {
   return request;
 }
 
-Result<CutText> TextOptions::Cut(const Text& text, const Tokenizer& tokenizer) const {
+Result<CutText> TextOptions::Cut(const Text& text, const Tokenizer& tokenizer,
+                                 uint64_t model_context) const {
   RAM_ASSIGN_OR_RETURN(const CutRequest request, Request());
-  return CutTextFor(text, request, tokenizer);
+  return CutTextFor(text, request, tokenizer, model_context);
 }
 
 void NoteMissing(const CutText& cut, Context& context) {

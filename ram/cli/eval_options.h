@@ -21,7 +21,9 @@ struct TextOptions {
 
   Result<Text> Read() const;
   Result<CutRequest> Request() const;
-  Result<CutText> Cut(const Text& text, const Tokenizer& tokenizer) const;
+  // `model_context` as for CutTextFor.
+  Result<CutText> Cut(const Text& text, const Tokenizer& tokenizer,
+                      uint64_t model_context = 0) const;
 
   std::string data;
   std::string protocol = "ram-wikitext2";

@@ -28,7 +28,11 @@ struct CutText {
   std::string settings;  // "windows of 2048, 146 of 146, seed 42, no BOS"
 };
 
-// Errors: those of the tokenizer and of CutWindows.
-Result<CutText> CutTextFor(const Text& text, const CutRequest& request, const Tokenizer& tokenizer);
+// `model_context`: the most tokens that the model reads, for protocols that take as many; 0: 2048,
+// as lm-evaluation-harness takes where a model does not say. Errors: those of the tokenizer,
+// WikitextPages, CutWindows and CutDocuments; a tokenizer that lacks the token the protocol begins
+// documents with.
+Result<CutText> CutTextFor(const Text& text, const CutRequest& request, const Tokenizer& tokenizer,
+                           uint64_t model_context = 0);
 
 }  // namespace ram

@@ -92,6 +92,27 @@ def test_perplexity():
     until = t.json("eval", "perplexity", packed, "--data", TEXT, "--protocol", "gptq", "--context", "256", "-o",
                    t.scratch / "until.scores", "--until", "50%", "--against", both / "babyllama-105.scores")[0]
     t.check(until["windows"] <= 78, "stops early")
+    # Windows are paired by their tokens: in another order they are as near as ever, so few are enough.
+    seeds = ("--data", TEXT, "--context", "256", "--seed")
+    t.json("eval", "perplexity", BABY, *seeds, "42", "-o", t.scratch / "order.scores")
+    near = t.json("eval", "perplexity", packed, *seeds, "7", "-o", t.scratch / "shuffled.scores", "--until", "2%",
+                  "--against", t.scratch / "order.scores")[0]
+    t.check(near["windows"] < 78, f"stops early in another order, after {near['windows']} windows")
+    t.refuses(t.run("eval", "perplexity", packed, "--data", TEXT, "--context", "128", "-o", t.scratch / "other.scores",
+                    "--until", "1%", "--against", both / "babyllama-105.scores"), INPUT, "babyllama-105.scores", "other tokens")
+    t.refuses(t.run("eval", "perplexity", packed, "--data", TEXT, "--protocol", "gptq", "--context", "256", "--numerics", "mlx",
+                    "-o", t.scratch / "other.scores", "--until", "1%", "--against", both / "babyllama-105.scores"),
+              INPUT, "different numerics", "--allow-different-numerics")
+    t.refuses(t.run("eval", "perplexity", packed, *seeds, "7", "-o", t.scratch / "other.scores", "--until", "1%", "--against",
+                    t.scratch / "missing.scores"), INPUT, "missing.scores")
+
+    # The same shapes, other weights: scores of one folder are not gone on with for the other.
+    for quantizer in ("rtn", "opt"):
+        t.json("compress", BABY, "--budget", "5.3bpw", "--menu", "4,32", "--quantizer", quantizer, "-o", t.scratch / quantizer)
+    few = ("--data", TEXT, "--context", "256", "--windows", "3", "-o", t.scratch / "quantized.scores")
+    t.succeeds(t.run("eval", "perplexity", t.scratch / "rtn", *few))
+    t.refuses(t.run("eval", "perplexity", t.scratch / "opt", *few), INPUT, "quantized.scores", "other weights", "--restart")
+    t.succeeds(t.run("eval", "perplexity", t.scratch / "opt", *few, "--restart"))
 
     empty = t.scratch / "empty.txt"
     empty.write_text("")
