@@ -593,35 +593,6 @@ RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
   before.Advance(kRows);
 }
 
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth>
-RAM_TILE_INLINE void MultiplyTileRows(const TileProduct& product) {
-  constexpr size_t kXStep = kXParts * 2 * kTileBytes;
-  constexpr size_t kWStep = kWParts * 2 * kTileBytes;
-  const size_t w_steps = product.w_steps == 0 ? product.steps : product.w_steps;
-  const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
-  float* sums = product.sums;
-  ZeroSums<Unit, kBoth>();
-  for (size_t block = 0; block < blocks; ++block) {
-    const uint8_t* w = product.w + block * w_steps * kWStep;
-    if (block == 0) {
-      Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x, w);
-    } else {
-      Step<Unit, kFormat, kXParts, kWParts, kBoth, /*kRestart=*/true>(product.x, w, sums);
-      sums += 1024;
-    }
-    for (size_t s = 1; s < product.steps; ++s) {
-      Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kXStep, w + s * kWStep);
-    }
-  }
-  StoreSums<Unit, kBoth>(sums);
-}
-
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts>
-void MultiplyTiles(const TileProduct& product) {
-  product.rows > 16 ? MultiplyTileRows<Unit, kFormat, kXParts, kWParts, true>(product)
-                    : MultiplyTileRows<Unit, kFormat, kXParts, kWParts, false>(product);
-}
-
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts>
 void Multiply(const TileProduct& product) {
   product.rows > 16 ? MultiplyRows<Unit, kFormat, kXParts, kWParts, true>(product)
@@ -735,18 +706,15 @@ constexpr TileKernels MakeTileKernels() {
       .find_powers = FindPowers,
       .pack = {Pack<kFormat, 1>, Pack<kFormat, 2>, Pack<kFormat, 3>},
       .multiply = {Multiply<Unit, kFormat, kXParts, 1>},
-      .multiply_tiles = {MultiplyTiles<Unit, kFormat, kXParts, 1>},
       .multiply_codes = {MultiplyCodes<Unit, kFormat, kXParts, 1>,
                          MultiplyCodes<Unit, kFormat, kXParts, 2>,
                          MultiplyCodes<Unit, kFormat, kXParts, 4>},
   };
   if constexpr (kXParts >= 2) {
     kernels.multiply[1] = Multiply<Unit, kFormat, kXParts, 2>;
-    kernels.multiply_tiles[1] = MultiplyTiles<Unit, kFormat, kXParts, 2>;
   }
   if constexpr (kXParts >= 3) {
     kernels.multiply[2] = Multiply<Unit, kFormat, kXParts, 3>;
-    kernels.multiply_tiles[2] = MultiplyTiles<Unit, kFormat, kXParts, 3>;
   }
   return kernels;
 }

@@ -80,16 +80,14 @@ struct TileWeightBlock {
 // one by one, and then added: shorter sums have smaller errors.
 struct TileProduct {
   const uint8_t* x = nullptr;  // From the first step on.
-  const uint8_t* w = nullptr;  // [block of 32 columns][w_steps][parts][2 tiles]
+  const uint8_t* w = nullptr;  // [block of 32 columns][steps][parts][2 tiles]
   size_t steps = 0;
-  size_t w_steps = 0;  // multiply_tiles: of which the first `steps` are used; 0: steps.
   size_t rows = 0;
   size_t columns = 0;
   // kCodes.
   const float* terms = nullptr;       // [block of 32 columns][groups][2][32]
   const float* group_sums = nullptr;  // [groups][32 rows]
-  // Sums of all blocks of k but the last: [block of 32 columns][4 tiles]. `multiply_tiles` leaves
-  // its result here.
+  // Sums of all blocks of k but the last: [block of 32 columns][4 tiles].
   float* sums = nullptr;
   bool first = true;  // Of the blocks of k.
   bool last = true;
@@ -116,9 +114,6 @@ struct TileKernels {
   void (*pack[3])(const TileWeightBlock& block) = {};
   // Weights in 1, 2 or 3 parts, at most as many as x has.
   void (*multiply[3])(const TileProduct& product) = {};
-  // The same, but the result stays as tiles, in `sums`; only x, w, steps, w_steps, rows, columns
-  // and sums count.
-  void (*multiply_tiles[3])(const TileProduct& product) = {};
   // kCodes with groups of 32, 64, 128.
   void (*multiply_codes[3])(const TileProduct& product) = {};
 };

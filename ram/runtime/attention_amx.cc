@@ -2,10 +2,12 @@
 // 2022, arXiv:2205.14135). Both products are those of amx_product.h, in bf16 parts: queries and
 // weights in three, keys and values in as many as make them exact (bf16 caches one, f32 three).
 //
-// Keys and values of a kv head are packed once, in blocks of 256 positions. A task takes 128 rows
-// of one head through them, 32 at a time, so that a block comes from L3 once for all four. Per 32
+// Keys and values of a kv head are packed once, in blocks of 256 positions. A task takes 256 rows
+// of one head through them, 32 at a time, so that a block comes from L3 once for all eight. Per 32
 // rows: scores -> mask, maximum, exponential, split, packed in one pass -> product with the values
-// -> added to the rescaled sums. Blocks, and steps of 32 keys, that no row sees are skipped.
+// -> added to the rescaled sums. Blocks, and steps of 32 keys, that no row sees are skipped. While
+// the vector units are at the softmax of one such stage, the tile unit multiplies the values of the
+// stage before and the keys of the one after.
 //
 // A row does not depend on its neighbours: blocks begin at multiples of 256 positions, and a key
 // that is not seen weighs exactly zero.
@@ -31,7 +33,7 @@ namespace ram {
 namespace {
 
 constexpr size_t kBlockKeys = 256;  // A multiple of 32.
-constexpr size_t kTaskRows = 128;   // A multiple of 32.
+constexpr size_t kTaskRows = 256;   // A multiple of 32.
 constexpr size_t kRowBlocks = kTaskRows / kTileRows;
 constexpr size_t kPackedBytes = size_t{128} << 20;  // Of keys and values in memory at a time.
 constexpr uint64_t kFewRows = 16;
@@ -46,9 +48,9 @@ size_t PartsOf(const CacheView& cache, size_t parts) {
   return cache.dtype == Dtype::kBF16 ? 1 : parts;
 }
 
-// Bytes of `cols` columns of B in steps of 32 k.
-size_t OperandBytes(size_t cols, size_t k, size_t parts) {
-  return RoundUp(cols, kTileColumns) * RoundUp(k, kTileStep) * parts * 2;
+// Bytes of a packed operand.
+size_t OperandBytes(size_t rows, size_t k, size_t parts) {
+  return RoundUp(rows, kTileRows) * RoundUp(k, kTileStep) * parts * 2;
 }
 
 // Keys and values of one kv head of one sequence.
@@ -66,7 +68,7 @@ struct PackedHead {
   uint8_t* values(uint64_t block) const { return keys(block) + key_bytes; }
 };
 
-// 128 rows of one head.
+// 256 rows of one head.
 struct AttendTask {
   const PackedHead* keys = nullptr;
   uint64_t head = 0;
@@ -78,27 +80,42 @@ struct AttendTask {
 struct AttendScratch {
   uint8_t* queries = nullptr;  // [row blocks][steps][parts][2 tiles]
   size_t query_bytes = 0;      // Of a row block.
-  float* scores = nullptr;     // [8 blocks][4 tiles]
-  uint8_t* weights = nullptr;  // [8 steps][parts][2 tiles]
   float* product = nullptr;    // [value blocks][4 tiles]
   float* sums = nullptr;       // [row blocks][value blocks][4 tiles]
-  float* max = nullptr;        // [128]
-  float* sum = nullptr;        // [128]
-  float* rescale = nullptr;    // [32]
+  float* max = nullptr;        // [row blocks][32]
+  float* sum = nullptr;        // [row blocks][32]
+  float* most = nullptr;       // [8 steps][32]
+  // Of a stage and of the one after.
+  float* scores[2] = {};     // [8 blocks][4 tiles]
+  uint8_t* weights[2] = {};  // [8 steps][parts][2 tiles]
+  float* rescale[2] = {};    // [32]
 
   AttendScratch(BufferPlan plan, const AttentionSpec& spec, size_t parts, size_t* bytes) {
-    const size_t value_pitch = RoundUp(spec.value_dim, kTileColumns);
-    query_bytes = RoundUp(spec.head_dim, kTileStep) * parts * 2 * kTileRows;
+    const size_t value_pitch = RoundUp(spec.value_dim, kTileRows);
+    query_bytes = OperandBytes(kTileRows, spec.head_dim, parts);
     queries = plan.Take<uint8_t>(kRowBlocks * query_bytes);
-    scores = plan.Take<float>(kTileRows * kBlockKeys);
-    weights = plan.Take<uint8_t>(kTileRows * kBlockKeys * parts * 2);
     product = plan.Take<float>(kTileRows * value_pitch);
     sums = plan.Take<float>(kTaskRows * value_pitch);
     max = plan.Take<float>(kTaskRows);
     sum = plan.Take<float>(kTaskRows);
-    rescale = plan.Take<float>(kTileRows);
+    most = plan.Take<float>(kBlockKeys / kTileStep * kTileRows);
+    for (size_t i = 0; i < 2; ++i) {
+      scores[i] = plan.Take<float>(kTileRows * kBlockKeys);
+      weights[i] = plan.Take<uint8_t>(kTileRows * kBlockKeys * parts * 2);
+      rescale[i] = plan.Take<float>(kTileRows);
+    }
     if (bytes != nullptr) *bytes = plan.bytes();
   }
+};
+
+// 32 rows of a task against a block of keys, or those of them that some row sees.
+struct Stage {
+  size_t row_block = 0;
+  alignas(64) int32_t begin[kTileRows] = {};  // Row r sees the keys [begin[r], end[r]) of those.
+  alignas(64) int32_t end[kTileRows] = {};
+  TileAttentionProduct scores;  // Of the keys with the queries.
+  TileSoftmax softmax;
+  TileAttentionProduct values;  // Of the values with the weights.
 };
 
 // Positions that row `position` sees: [first, position].
@@ -129,8 +146,10 @@ class TileAttention : public Attention {
                    ThreadPool& pool);
   void RunTask(const AttendTask& task, Rows q, const AttentionSpec& spec, Rows out,
                const AttendScratch& scratch) const;
-  void AttendBlock(const AttendTask& task, uint64_t block, size_t row_block,
-                   const AttentionSpec& spec, const AttendScratch& scratch) const;
+  bool PlaceStage(const AttendTask& task, uint64_t block, size_t row_block, size_t number,
+                  const AttentionSpec& spec, const AttendScratch& scratch, Stage* stage) const;
+  void RunStages(const AttendTask& task, const AttentionSpec& spec,
+                 const AttendScratch& scratch) const;
 
   size_t parts_;  // Of queries and weights.
   const TileKernels& kernels_;
@@ -174,28 +193,22 @@ void TileAttention::PackBlock(const PackedHead& head, uint64_t block,
       input.first_position > position ? input.first_position - position : size_t{0};
   const size_t end_key = std::min<size_t>(kBlockKeys, head.end() - position);
 
-  TileWeightBlock keys;
-  keys.form = input.keys.dtype == Dtype::kBF16 ? TileWeights::kBf16 : TileWeights::kF32;
-  keys.row_bytes = input.keys.pitch * static_cast<uint64_t>(BitsOf(input.keys.dtype)) / 8;
-  keys.values =
-      CacheAddress(input.keys, position, input.first_position, head.kv_head * spec.head_dim);
-  keys.first_column = first_key;
-  keys.columns = end_key;
-  keys.cols = keys.num_k = spec.head_dim;
-  keys.packed = head.keys(block);
-  kernels_.pack[PartsOf(input.keys, parts_) - 1](keys);
-
-  TileValues values;
-  values.bf16 = input.values.dtype == Dtype::kBF16;
-  values.row_bytes = input.values.pitch * static_cast<uint64_t>(BitsOf(input.values.dtype)) / 8;
-  values.values =
-      CacheAddress(input.values, position, input.first_position, head.kv_head * spec.value_dim);
-  values.first_key = first_key;
-  values.end_key = end_key;
-  values.num_keys = kBlockKeys;
-  values.columns = spec.value_dim;
-  values.packed = head.values(block);
-  FindTileAttentionKernels(parts_, PartsOf(input.values, parts_))->pack_values(values);
+  const auto cache_block = [&](const CacheView& cache, uint64_t cols, uint8_t* packed) {
+    TileCache rows;
+    rows.bf16 = cache.dtype == Dtype::kBF16;
+    rows.row_bytes = cache.pitch * static_cast<uint64_t>(BitsOf(cache.dtype)) / 8;
+    rows.values = CacheAddress(cache, position, input.first_position, head.kv_head * cols);
+    rows.first = first_key;
+    rows.end = end_key;
+    rows.positions = kBlockKeys;
+    rows.cols = cols;
+    rows.packed = packed;
+    return rows;
+  };
+  FindTileAttentionKernels(parts_, PartsOf(input.keys, parts_))
+      ->pack_keys(cache_block(input.keys, spec.head_dim, head.keys(block)));
+  FindTileAttentionKernels(parts_, PartsOf(input.values, parts_))
+      ->pack_values(cache_block(input.values, spec.value_dim, head.values(block)));
 }
 
 void TileAttention::Attend(Rows q, std::span<const AttentionInput> inputs,
@@ -272,43 +285,109 @@ void TileAttention::AttendHeads(std::span<const PackedHead> heads, Rows q,
 void TileAttention::RunTask(const AttendTask& task, Rows q, const AttentionSpec& spec, Rows out,
                             const AttendScratch& scratch) const {
   const AttentionInput& input = *task.keys->input;
-  const size_t value_pitch = RoundUp(spec.value_dim, kTileColumns);
+  const size_t value_pitch = RoundUp(spec.value_dim, kTileRows);
   const uint64_t row = input.segment.first_row + task.first_row;
   const size_t row_blocks = (task.rows + kTileRows - 1) / kTileRows;
+  const auto rows_of = [&](size_t b) {
+    return std::min<size_t>(kTileRows, task.rows - b * kTileRows);
+  };
   for (size_t b = 0; b < row_blocks; ++b) {
-    TileSplit split;
-    split.x = q.row(row + b * kTileRows) + task.head * spec.head_dim;
-    split.pitch = q.pitch;
-    split.rows = std::min<size_t>(kTileRows, task.rows - b * kTileRows);
-    split.cols = spec.head_dim;
-    split.packed = scratch.queries + b * scratch.query_bytes;
-    kernels_.split(split);
+    TileWeightBlock queries;
+    queries.form = TileWeights::kF32;
+    queries.values =
+        reinterpret_cast<const uint8_t*>(q.row(row + b * kTileRows) + task.head * spec.head_dim);
+    queries.row_bytes = q.pitch * sizeof(float);
+    queries.columns = rows_of(b);
+    queries.cols = queries.num_k = spec.head_dim;
+    queries.packed = scratch.queries + b * scratch.query_bytes;
+    kernels_.pack[parts_ - 1](queries);
   }
   // A sink is a score that no value belongs to.
   const bool sink = !spec.sinks.empty();
-  std::fill_n(scratch.max, task.rows, sink ? spec.sinks[task.head] * kLog2E : kUnseenScore);
-  std::fill_n(scratch.sum, task.rows, sink ? 1.0F : 0.0F);
+  std::fill_n(scratch.max, kTaskRows, sink ? spec.sinks[task.head] * kLog2E : kUnseenScore);
+  std::fill_n(scratch.sum, kTaskRows, sink ? 1.0F : 0.0F);
   std::fill_n(scratch.sums, row_blocks * kTileRows * value_pitch, 0.0F);
 
-  const uint64_t position = input.segment.position + task.first_row;
-  const uint64_t last_block = (position + task.rows - 1) / kBlockKeys;
-  for (uint64_t block = FirstSeen(position, input, spec) / kBlockKeys; block <= last_block;
-       ++block) {
-    for (size_t b = 0; b < row_blocks; ++b) AttendBlock(task, block, b, spec, scratch);
-  }
-  for (uint64_t r = 0; r < task.rows; ++r) {
-    const float* from = scratch.sums + r / kTileRows * kTileRows * value_pitch +
-                        r % kTileRows / 16 * 512 + r % 16 * 16;
-    float* to = out.row(row + r) + task.head * spec.value_dim;
-    for (uint64_t c = 0; c < spec.value_dim; ++c) {
-      to[c] = from[c / kTileColumns * 1024 + c % kTileColumns / 16 * 256 + c % 16] / scratch.sum[r];
-    }
+  RunStages(task, spec, scratch);
+  for (size_t b = 0; b < row_blocks; ++b) {
+    TileResult result;
+    result.sums = scratch.sums + b * kTileRows * value_pitch;
+    result.sum = scratch.sum + b * kTileRows;
+    result.rows = rows_of(b);
+    result.cols = spec.value_dim;
+    result.out = out.row(row + b * kTileRows) + task.head * spec.value_dim;
+    result.pitch = out.pitch;
+    FindTileAttentionKernels(parts_, parts_)->finish(result);
   }
 }
 
-// 32 rows, 256 keys or those of them that some row sees.
-void TileAttention::AttendBlock(const AttendTask& task, uint64_t block, size_t row_block,
-                                const AttentionSpec& spec, const AttendScratch& scratch) const {
+// Stages in the order of their keys, three at work at a time.
+void TileAttention::RunStages(const AttendTask& task, const AttentionSpec& spec,
+                              const AttendScratch& scratch) const {
+  const AttentionInput& input = *task.keys->input;
+  const size_t value_blocks = RoundUp(spec.value_dim, kTileRows) / kTileRows;
+  const size_t key_parts = PartsOf(input.keys, parts_);
+  const size_t value_parts = PartsOf(input.values, parts_);
+  const TileAttentionKernels& key_kernels = *FindTileAttentionKernels(parts_, key_parts);
+  const TileAttentionKernels& value_kernels = *FindTileAttentionKernels(parts_, value_parts);
+
+  const uint64_t position = input.segment.position + task.first_row;
+  const uint64_t last_block = (position + task.rows - 1) / kBlockKeys;
+  const size_t row_blocks = (task.rows + kTileRows - 1) / kTileRows;
+  uint64_t block = FirstSeen(position, input, spec) / kBlockKeys;
+  size_t row_block = 0;
+  size_t num_stages = 0;
+  Stage stages[3];
+  const auto next_stage = [&]() -> Stage* {
+    while (block <= last_block) {
+      Stage* const stage = &stages[num_stages % 3];
+      const bool some = PlaceStage(task, block, row_block, num_stages % 2, spec, scratch, stage);
+      if (++row_block == row_blocks) {
+        row_block = 0;
+        ++block;
+      }
+      if (!some) continue;
+      ++num_stages;
+      return stage;
+    }
+    return nullptr;
+  };
+
+  const auto multiply_values = [&](const Stage& stage, const TileSoftmax& beside, size_t pieces) {
+    value_kernels.multiply(stage.values, beside, 0, pieces);
+    value_kernels.add(scratch.product, stage.softmax.rescale, value_blocks,
+                      scratch.sums + stage.row_block * value_blocks * kTileRows * kTileRows);
+  };
+  Stage* before = nullptr;
+  Stage* now = next_stage();
+  if (now == nullptr) return;
+  key_kernels.multiply(now->scores, now->softmax, 0, 0);
+  while (now != nullptr) {
+    Stage* const after = next_stage();
+    // Pieces of the softmax in proportion to the tile products beside them.
+    const size_t value_work = before == nullptr ? 0 : before->softmax.num_keys * spec.value_dim;
+    const size_t key_work = after == nullptr ? 0 : after->softmax.num_keys * spec.head_dim;
+    const size_t pieces = now->softmax.num_pieces();
+    size_t done = 0;
+    if (before != nullptr) {
+      done = pieces * value_work / (value_work + key_work);
+      multiply_values(*before, now->softmax, done);
+    }
+    if (after != nullptr) {
+      key_kernels.multiply(after->scores, now->softmax, done, pieces);
+      done = pieces;
+    }
+    key_kernels.softmax(now->softmax, done, pieces);
+    before = now;
+    now = after;
+  }
+  multiply_values(*before, before->softmax, 0);
+}
+
+// False where no row sees a key of the block.
+bool TileAttention::PlaceStage(const AttendTask& task, uint64_t block, size_t row_block,
+                               size_t number, const AttentionSpec& spec,
+                               const AttendScratch& scratch, Stage* stage) const {
   const PackedHead& head = *task.keys;
   const AttentionInput& input = *head.input;
   const size_t first_row = row_block * kTileRows;
@@ -316,9 +395,8 @@ void TileAttention::AttendBlock(const AttendTask& task, uint64_t block, size_t r
   const uint64_t position = input.segment.position + task.first_row + first_row;
   const uint64_t block_position = block * kBlockKeys;
   const uint64_t first_seen = FirstSeen(position, input, spec);  // Grows with the position.
-  if (position + rows <= block_position || first_seen >= block_position + kBlockKeys) return;
+  if (position + rows <= block_position || first_seen >= block_position + kBlockKeys) return false;
 
-  // Steps of 32 keys.
   const size_t first_step =
       first_seen > block_position ? (first_seen - block_position) / kTileStep : size_t{0};
   const size_t end_step =
@@ -326,55 +404,49 @@ void TileAttention::AttendBlock(const AttendTask& task, uint64_t block, size_t r
       kTileStep;
   const auto first_key = static_cast<int64_t>(block_position + first_step * kTileStep);
   const size_t num_keys = (end_step - first_step) * kTileStep;
-  int32_t begin[kTileRows];
-  int32_t end[kTileRows];
   const auto clamp = [&](uint64_t key) {
     return static_cast<int32_t>(std::clamp<int64_t>(static_cast<int64_t>(key) - first_key, 0,
                                                     static_cast<int64_t>(num_keys)));
   };
-  for (size_t r = 0; r < rows; ++r) {
-    begin[r] = clamp(FirstSeen(position + r, input, spec));
-    end[r] = clamp(position + r + 1);
+  for (size_t r = 0; r < kTileRows; ++r) {  // Rows that do not exist see what the last one sees.
+    const uint64_t at = position + std::min(r, rows - 1);
+    stage->begin[r] = clamp(FirstSeen(at, input, spec));
+    stage->end[r] = clamp(at + 1);
   }
+  stage->row_block = row_block;
 
   const size_t key_parts = PartsOf(input.keys, parts_);
   const size_t value_parts = PartsOf(input.values, parts_);
-  const TileAttentionKernels& vectors = *FindTileAttentionKernels(parts_, value_parts);
-  TileProduct scores;
-  scores.x = scratch.queries + row_block * scratch.query_bytes;
-  scores.steps = RoundUp(spec.head_dim, kTileStep) / kTileStep;
-  scores.w = head.keys(block) + first_step * scores.steps * key_parts * 2 * kTileBytes;
-  scores.rows = rows;
-  scores.columns = num_keys;
-  scores.sums = scratch.scores;
-  kernels_.multiply_tiles[key_parts - 1](scores);
+  TileAttentionProduct& scores = stage->scores;
+  scores.steps = scores.a_steps = RoundUp(spec.head_dim, kTileStep) / kTileStep;
+  scores.a = head.keys(block) + first_step * scores.steps * key_parts * 2 * kTileBytes;
+  scores.b = scratch.queries + row_block * scratch.query_bytes;
+  scores.blocks = num_keys / kTileRows;
+  scores.sums = scratch.scores[number % 2];
 
-  TileSoftmax softmax;
-  softmax.scores = scratch.scores;
-  softmax.rows = rows;
+  TileSoftmax& softmax = stage->softmax;
+  softmax.scores = scores.sums;
   softmax.num_keys = num_keys;
-  softmax.begin = begin;
-  softmax.end = end;
+  softmax.begin = stage->begin;
+  softmax.end = stage->end;
+  softmax.first_common = *std::ranges::max_element(stage->begin);
+  softmax.end_common = *std::ranges::min_element(stage->end);
   softmax.scale = spec.scale;
   softmax.softcap = spec.softcap;
   softmax.max = scratch.max + first_row;
   softmax.sum = scratch.sum + first_row;
-  softmax.rescale = scratch.rescale;
-  softmax.packed = scratch.weights;
-  vectors.softmax(softmax);
+  softmax.rescale = scratch.rescale[number % 2];
+  softmax.most = scratch.most;
+  softmax.packed = scratch.weights[number % 2];
 
-  TileProduct values;
-  values.x = scratch.weights;
-  values.w = head.values(block) + first_step * value_parts * 2 * kTileBytes;
+  TileAttentionProduct& values = stage->values;
+  values.a = head.values(block) + first_step * value_parts * 2 * kTileBytes;
+  values.a_steps = kBlockKeys / kTileStep;
+  values.b = softmax.packed;
+  values.blocks = RoundUp(spec.value_dim, kTileRows) / kTileRows;
   values.steps = num_keys / kTileStep;
-  values.w_steps = kBlockKeys / kTileStep;
-  values.rows = rows;
-  values.columns = spec.value_dim;
   values.sums = scratch.product;
-  kernels_.multiply_tiles[value_parts - 1](values);
-  const size_t value_pitch = RoundUp(spec.value_dim, kTileColumns);
-  vectors.add(scratch.product, scratch.rescale, rows, value_pitch / kTileColumns,
-              scratch.sums + first_row * value_pitch);
+  return true;
 }
 
 }  // namespace
