@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "ram/base/bytes.h"
+#include "ram/checkpoint/weights_hash.h"
 #include "ram/cli/eval_options.h"
 #include "ram/cli/kl_text.h"
 #include "ram/cli/run_options.h"
@@ -40,6 +41,7 @@ struct Options {
   std::string save_base;
   std::string cache;
   std::string cache_type = "f32";
+  uint64_t top_k = 0;
   bool restart = false;
   bool detail = false;
   std::string output;
@@ -132,13 +134,22 @@ struct Base {
   BaseFacts facts;
 };
 
-LogitCacheInfo InfoOf(const Runner& base, const CutText& cut, const Options& options) {
+Result<LogitCacheInfo> InfoOf(const Runner& base, const CutText& cut, const Options& options) {
   LogitCacheInfo info;
   info.model = DescribeModel(base.model);
+  RAM_ASSIGN_OR_RETURN(info.model.weights_hash, HashWeights(*base.model.checkpoint));
   info.numerics = DescribeNumerics(options.run, *base.engine);
   info.settings = cut.settings;
   info.form = options.cache_type == "f32" ? LogitForm::kF32 : LogitForm::kU16;
   info.vocabulary = base.model.graph.vocabulary;
+  if (options.top_k == 0) return info;
+  info.form = LogitForm::kTopK;
+  info.top_k = options.top_k;
+  if (info.top_k + 2 > info.vocabulary) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("--top-k {}: the vocabulary has {} tokens, so at most {} leave a tail",
+                             info.top_k, info.vocabulary, info.vocabulary - 2)};
+  }
   return info;
 }
 
@@ -150,12 +161,17 @@ Status CheckRoom(const fs::path& path, uint64_t bytes, const std::string& what) 
   if (error || space.available >= bytes) return Done{};
   return Error{
       ErrorCode::kNoSpace,
-      fmt::format("{} take {}, {} has {} free; --windows takes fewer, --cache-type u16 "
-                  "halves them, --cache FILE puts them elsewhere",
+      fmt::format("{} take {}, {} has {} free; --windows takes fewer, --top-k 256 keeps "
+                  "fewer of each, --cache FILE puts them elsewhere",
                   what, FormatBytes(bytes), directory.string(), FormatBytes(space.available))};
 }
 
 std::string SizeText(const LogitCacheInfo& info, uint64_t rows, uint64_t bytes) {
+  if (info.form == LogitForm::kTopK) {
+    return fmt::format("the {} most likely of {} after {} tokens, and the one that came, {}",
+                       FormatCount(info.top_k), FormatCount(info.vocabulary), FormatCount(rows),
+                       FormatBytes(bytes));
+  }
   return fmt::format("logits of {} tokens x {} x {} bytes, {}", FormatCount(rows),
                      FormatCount(info.vocabulary), info.form == LogitForm::kF32 ? 4 : 2,
                      FormatBytes(bytes));
@@ -197,6 +213,18 @@ Status RunBase(const Runner& base, const LogitCacheInfo& info, std::span<const W
   return Done{};
 }
 
+std::string FormText(const LogitCacheInfo& info) {
+  switch (info.form) {
+    case LogitForm::kF32:
+      return "logits of f32";
+    case LogitForm::kU16:
+      return "logits of u16";
+    case LogitForm::kTopK:
+      return fmt::format("the {} most likely tokens", info.top_k);
+  }
+  return "";
+}
+
 // That a cache from an earlier run is of this base: by what its header says, and by running the
 // first window again, because other weights of the same shapes have the same header.
 Status CheckCache(const LogitCache& cache, const LogitCacheInfo& info, const Runner& base,
@@ -205,21 +233,29 @@ Status CheckCache(const LogitCache& cache, const LogitCacheInfo& info, const Run
   std::string difference;
   if (found.model.structure_hash != info.model.structure_hash) {
     difference = fmt::format("the base {}", found.model.name);
+  } else if (!found.model.weights_hash.empty() &&
+             found.model.weights_hash != info.model.weights_hash) {
+    difference = "a base of other weights";
   } else if (HashWindows(cache.windows()) != HashWindows(windows)) {
     difference = fmt::format("other tokens ({})", found.settings);
   } else if (found.numerics.engine != info.numerics.engine ||
              found.numerics.precision != info.numerics.precision) {
     difference = fmt::format("{}, precision {}", found.numerics.engine, found.numerics.precision);
-  } else if (found.form != info.form) {
-    difference = found.form == LogitForm::kF32 ? "logits of f32" : "logits of u16";
+  } else if (found.form != info.form || found.top_k != info.top_k) {
+    difference = FormText(found);
   } else {
     double kl = 0;
     const LogitsBody body = [&](const LogitBlock& block) -> Status {
       std::vector<float> buffer;
       for (uint64_t r = 0; r < block.logits.rows; ++r) {
-        RAM_ASSIGN_OR_RETURN(const LogProbs row, cache.ReadRow(block.first_row + r, &buffer));
         const std::optional<double> total = LogTotal(RowOf(block, r));
-        kl += total ? Diverge(row, {RowOf(block, r), *total}, block.targets[r]).kl : HUGE_VAL;
+        if (!total.has_value()) {
+          kl = HUGE_VAL;
+          continue;
+        }
+        const LogProbs run = {RowOf(block, r), *total};
+        RAM_ASSIGN_OR_RETURN(const LogProbs row, cache.ReadRow(block.first_row + r, run, &buffer));
+        kl += Diverge(row, run, block.targets[r]).kl;
       }
       return Done{};
     };
@@ -237,7 +273,7 @@ Result<Base> OpenBase(const Text* text, const Options& options, Context& context
                                                           : CutFor(runner.model, *text, options));
   NoteMissing(cut, context);
   const std::vector<Window>& windows = cut.set.windows;
-  const LogitCacheInfo info = InfoOf(runner, cut, options);
+  RAM_ASSIGN_OR_RETURN(const LogitCacheInfo info, InfoOf(runner, cut, options));
   const bool temporary = options.cache.empty();
   const fs::path path =
       temporary ? fs::temp_directory_path() / fmt::format("ram-base-{}.logits", ::getpid())
@@ -268,9 +304,10 @@ Result<Base> OpenBase(const Text* text, const Options& options, Context& context
   base.facts.own_kl_max = cache->own_kl_max();
   base.facts.kept =
       SizeText(info, cache->num_rows(), LogitCacheBytes(info, windows)) +
-      (info.form == LogitForm::kF32 ? ", exact"
-                                    : fmt::format("; own divergence {:.2g}, at most {:.2g}",
-                                                  cache->own_kl_mean(), cache->own_kl_max())) +
+      (info.form == LogitForm::kF32   ? ", exact"
+       : info.form == LogitForm::kU16 ? fmt::format("; own divergence {:.2g}, at most {:.2g}",
+                                                    cache->own_kl_mean(), cache->own_kl_max())
+                                      : "; the others as one") +
       (reuse ? fmt::format("; from {}", options.cache) : "");
   base.logits = std::move(cache);
   return base;
@@ -343,11 +380,16 @@ Result<Divergence> RunModel(const std::string& name, const Base& base, const Opt
   result.model = DescribeModel(runner.model);
   result.numerics = DescribeNumerics(options.run, *runner.engine);
   result.tokens.resize(logits.num_rows());
-  const LogitsBody body = MakeDivergenceMeter(runner.engine->pool(), logits, result.tokens);
+  const uint64_t every = logits.whole_every();
+  std::vector<TokenDivergence> exact(every == 0 ? 0 : (logits.num_rows() + every - 1) / every);
+  const LogitsBody body = MakeDivergenceMeter(runner.engine->pool(), logits, result.tokens, exact);
   const auto start = std::chrono::steady_clock::now();
   RAM_RETURN_IF_ERROR(runner.Run(windows, options, context, body));
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.summary = SummarizeDivergence(result.tokens, base.facts.window_tokens);
+  if (every != 0) {
+    result.tail = MeasureTail(result.tokens, exact, every, base.facts.window_tokens);
+  }
   return result;
 }
 
@@ -441,6 +483,11 @@ Verb AddEvalKl(CLI::App& eval, Context& context) {
   verb->add_option("--cache-type", options->cache_type,
                    "f32 (default, exact) or u16 (half the size; its own error is printed)")
       ->check(CLI::IsMember({"f32", "u16"}));
+  verb->add_option("--top-k", options->top_k,
+                   "Keep only the N tokens that are most likely to the base, the others as one: "
+                   "divergences come out a little low, by an error that is measured and printed")
+      ->check(CLI::Range(kLeastTopK, uint64_t{1} << 24))
+      ->excludes("--cache-type");
   verb->add_option("--base-file", options->base_file,
                    "The base is a file of llama-perplexity --kl-divergence-base");
   verb->add_option("--save-base", options->save_base,

@@ -24,6 +24,12 @@ std::string IntervalText(const Interval& interval) {
   return fmt::format("{} … {}", NumberText(interval.low), NumberText(interval.high));
 }
 
+// Half a 95 % interval.
+std::string HalfWidthText(const Estimate& estimate) {
+  const double half = (estimate.interval.high - estimate.interval.low) / 2;
+  return std::isfinite(half) ? fmt::format("{:.1g}", half) : "-";
+}
+
 std::string ShareText(const Estimate& share) {
   const std::string text = fmt::format("{:.2f} %", 100 * share.value);
   if (std::isnan(share.standard_error)) return text;
@@ -48,22 +54,31 @@ size_t FindClosest(const std::vector<Divergence>& models) {
 
 std::string Overview(const std::vector<Divergence>& models, const Style& style) {
   using Kind = Column::Kind;
-  Table table({{"model", Align::kLeft, Kind::kName},
-               {"size", Align::kRight},
-               {"bpw", Align::kRight, Kind::kText, /*optional=*/true},
-               {"mean KL", Align::kRight},
-               {"95 % interval", Align::kRight},
-               {"99 %", Align::kRight},
-               {"same top", Align::kRight},
-               {"perplexity", Align::kRight},
-               {"JS", Align::kRight, Kind::kText, /*optional=*/true}});
+  const bool has_tail = models[0].tail.has_value();
+  std::vector<Column> columns = {{"model", Align::kLeft, Kind::kName},
+                                 {"size", Align::kRight},
+                                 {"bpw", Align::kRight, Kind::kText, /*optional=*/true},
+                                 {"mean KL", Align::kRight},
+                                 {"95 % interval", Align::kRight},
+                                 {"99 %", Align::kRight, Kind::kText, /*optional=*/has_tail},
+                                 {"same top", Align::kRight},
+                                 {"perplexity", Align::kRight},
+                                 {"JS", Align::kRight, Kind::kText, /*optional=*/true}};
+  if (has_tail) columns.insert(columns.begin() + 4, {"too low by", Align::kRight});
+  Table table(columns);
   for (const Divergence& model : models) {
     const DivergenceSummary& s = model.summary;
-    table.AddRow({model.model.name, FormatBytesShort(model.model.bytes),
-                  fmt::format("{:.2f}", model.model.bits_per_weight), NumberText(s.kl.mean.value),
-                  IntervalText(s.kl.mean.interval), NumberText(QuantileOf(s.kl, 0.99)),
-                  fmt::format("{:.2f} %", 100 * s.same_top.value),
-                  PerplexityText(std::exp(s.nll.value)), NumberText(s.jensen_shannon.mean.value)});
+    std::vector<Cell> cells = {model.model.name,
+                               FormatBytesShort(model.model.bytes),
+                               fmt::format("{:.2f}", model.model.bits_per_weight),
+                               NumberText(s.kl.mean.value),
+                               IntervalText(s.kl.mean.interval),
+                               NumberText(QuantileOf(s.kl, 0.99)),
+                               fmt::format("{:.2f} %", 100 * s.same_top.value),
+                               PerplexityText(std::exp(s.nll.value)),
+                               NumberText(s.jensen_shannon.mean.value)};
+    if (has_tail) cells.insert(cells.begin() + 4, NumberText(model.tail->kl.value));
+    table.AddRow(std::move(cells));
   }
   return table.Text(style);
 }
@@ -83,6 +98,13 @@ std::string Detail(const Divergence& model, const Style& style) {
   };
   add("mean", [](const TokenSummary& t) { return t.mean.value; });
   add("standard error", [](const TokenSummary& t) { return t.mean.standard_error; });
+  if (model.tail.has_value()) {
+    const TailError& tail = *model.tail;
+    table.AddRow({"mean too low by", NumberText(tail.kl.value), NumberText(tail.reverse_kl.value),
+                  NumberText(tail.jensen_shannon.value), "exact"});
+    table.AddRow({"within (95 %)", HalfWidthText(tail.kl), HalfWidthText(tail.reverse_kl),
+                  HalfWidthText(tail.jensen_shannon), ""});
+  }
   add("largest", [](const TokenSummary& t) { return t.max; });
   const std::pair<const char*, double> levels[] = {
       {"99.9 %", 0.999}, {"99 %", 0.99}, {"95 %", 0.95}, {"90 %", 0.90},
@@ -153,25 +175,32 @@ OrderedJson TokensJson(const TokenSummary& summary) {
 
 OrderedJson ModelJson(const Divergence& model) {
   const DivergenceSummary& s = model.summary;
-  return {{"model", model.model.name},
-          {"bytes", model.model.bytes},
-          {"bits_per_weight", model.model.bits_per_weight},
-          {"engine", model.numerics.isa},
-          {"precision", model.numerics.precision},
-          {"kl", TokensJson(s.kl)},
-          {"reverse_kl", TokensJson(s.reverse_kl)},
-          {"jensen_shannon", TokensJson(s.jensen_shannon)},
-          {"delta_p", TokensJson(s.delta_p)},
-          {"rms_delta_p", s.rms_delta_p},
-          {"rms_delta_p_standard_error", Number(s.rms_delta_p_standard_error)},
-          {"same_top", EstimateJson(s.same_top)},
-          {"top5", EstimateJson(s.top5)},
-          {"base_nll", EstimateJson(s.base_nll)},
-          {"nll", EstimateJson(s.nll)},
-          {"log_ratio", EstimateJson(s.log_ratio)},
-          {"correlation", Number(s.correlation)},
-          {"window_kl", s.window_kl},
-          {"seconds", model.seconds}};
+  OrderedJson json = {{"model", model.model.name},
+                      {"bytes", model.model.bytes},
+                      {"bits_per_weight", model.model.bits_per_weight},
+                      {"engine", model.numerics.isa},
+                      {"precision", model.numerics.precision},
+                      {"kl", TokensJson(s.kl)},
+                      {"reverse_kl", TokensJson(s.reverse_kl)},
+                      {"jensen_shannon", TokensJson(s.jensen_shannon)},
+                      {"delta_p", TokensJson(s.delta_p)},
+                      {"rms_delta_p", s.rms_delta_p},
+                      {"rms_delta_p_standard_error", Number(s.rms_delta_p_standard_error)},
+                      {"same_top", EstimateJson(s.same_top)},
+                      {"top5", EstimateJson(s.top5)},
+                      {"base_nll", EstimateJson(s.base_nll)},
+                      {"nll", EstimateJson(s.nll)},
+                      {"log_ratio", EstimateJson(s.log_ratio)},
+                      {"correlation", Number(s.correlation)},
+                      {"window_kl", s.window_kl},
+                      {"seconds", model.seconds}};
+  if (model.tail.has_value()) {
+    json["tail_error"] = {{"rows", model.tail->num_rows},
+                          {"kl", EstimateJson(model.tail->kl)},
+                          {"reverse_kl", EstimateJson(model.tail->reverse_kl)},
+                          {"jensen_shannon", EstimateJson(model.tail->jensen_shannon)}};
+  }
+  return json;
 }
 
 }  // namespace
@@ -189,6 +218,12 @@ std::string KlText(const BaseFacts& base, const std::vector<Divergence>& models,
             style);
   if (models.empty()) return text;
   text += "\n" + Overview(models, style);
+  if (models[0].tail.has_value()) {
+    text += Wrap(fmt::format("The base's tail is one outcome here, so divergences come out low: by "
+                             "how much was measured on {} that were kept whole.",
+                             Counted(models[0].tail->num_rows, "row")),
+                 style, 2, 2);
+  }
   if (detail || models.size() <= kMostDetailed) {
     for (const Divergence& model : models) text += Detail(model, style);
   }

@@ -2,12 +2,14 @@
 
 // What "ram eval kl" says, for people and for programs.
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ram/base/json.h"
 #include "ram/eval/divergence.h"
 #include "ram/eval/scores.h"
+#include "ram/eval/tail_error.h"
 #include "ram/report/table.h"
 
 namespace ram::cli {
@@ -18,6 +20,7 @@ struct Divergence {
   ScoredNumerics numerics;
   std::vector<TokenDivergence> tokens;
   DivergenceSummary summary;
+  std::optional<TailError> tail;  // Where the base's tail is kept as one.
   double seconds = 0;
 };
 

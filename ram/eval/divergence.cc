@@ -11,15 +11,16 @@
 namespace ram {
 namespace {
 
-constexpr size_t kTop = 5;
-
 // Ids of the largest values, largest first, of equals the lowest id first.
 struct Top {
-  std::array<uint32_t, kTop> ids = {};
+  std::array<uint32_t, kTopShared> ids = {};
   size_t size = 0;
 };
 
-Top FindTop(std::span<const float> values) {
+Top FindTop(const LogProbs& distribution) {
+  if (distribution.num_top != 0) return {distribution.top, distribution.num_top};
+  const std::span<const float> values = distribution.values;
+  constexpr size_t kTop = kTopShared;
   Top top;
   for (uint32_t i = 0; i < values.size(); ++i) {
     if (top.size == kTop && values[i] <= values[top.ids[kTop - 1]]) continue;
@@ -153,8 +154,8 @@ TokenDivergence Diverge(const LogProbs& base, const LogProbs& model, int32_t tok
   result.base_nll = base.log_total - base.values[at];
   result.nll = model.log_total - model.values[at];
   result.delta_p = std::exp(-result.nll) - std::exp(-result.base_nll);
-  const Top base_top = FindTop(base.values);
-  const Top model_top = FindTop(model.values);
+  const Top base_top = FindTop(base);
+  const Top model_top = FindTop(model);
   result.same_top = base_top.ids[0] == model_top.ids[0];
   result.top5 = Overlap(base_top, model_top);
   return result;

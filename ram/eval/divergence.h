@@ -9,6 +9,7 @@
 //
 // Everything is f64 from f32 logits; equal logits give exactly 0.
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -19,12 +20,18 @@
 
 namespace ram {
 
+inline constexpr size_t kTopShared = 5;  // Of "top 5 shared".
+
 // Logits of the next token, or logarithms of probabilities: ln p = value - log_total.
 struct LogProbs {
   std::span<const float> values;  // [vocabulary], finite.
   double log_total = 0;
   // What has ln p at or below this is not part of KL(p || q): files that keep 16 nats know no more.
   double cutoff = -std::numeric_limits<double>::infinity();
+  // Ids of the most likely tokens, most likely first, where they are known better than from values
+  // that were filled in; num_top 0: values say it.
+  std::array<uint32_t, kTopShared> top = {};
+  size_t num_top = 0;
 };
 
 // ln sum exp(logits); nothing if a logit is not finite. `logits` are not empty.

@@ -22,9 +22,12 @@ std::span<const float> RowOf(const LogitBlock& block, uint64_t r);
 Status ForRows(ThreadPool& pool, const LogitBlock& block,
                const std::function<Status(uint64_t r, size_t thread)>& body);
 
-// Fills tokens[row] [base.num_rows()]. Everything outlives the body. kCorrupt: a logit that is not
-// a number (names the window), and what BaseLogits::ReadRow says.
+// Fills tokens[row] [base.num_rows()] and, where `exact` is not empty, exact[row / n]
+// [ceil(base.num_rows() / n)] of the rows that are whole, n = base.whole_every(). Everything
+// outlives the body. kCorrupt: a logit that is not a number (names the window), and what
+// BaseLogits::ReadRow says.
 LogitsBody MakeDivergenceMeter(ThreadPool& pool, const BaseLogits& base,
-                               std::span<TokenDivergence> tokens);
+                               std::span<TokenDivergence> tokens,
+                               std::span<TokenDivergence> exact = {});
 
 }  // namespace ram

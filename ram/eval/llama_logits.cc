@@ -113,7 +113,8 @@ Result<std::unique_ptr<LlamaLogits>> LlamaLogits::Open(const std::filesystem::pa
   return logits;
 }
 
-Result<LogProbs> LlamaLogits::ReadRow(uint64_t row, std::vector<float>* buffer) const {
+Result<LogProbs> LlamaLogits::ReadRow(uint64_t row, const LogProbs& /*model*/,
+                                      std::vector<float>* buffer) const {
   RAM_CHECK(row < num_rows_);
   const uint64_t size = RowSize(vocabulary_);
   std::vector<uint16_t> codes(size);

@@ -29,7 +29,8 @@ class LlamaLogits : public BaseLogits {
 
   // Log-probabilities (log_total 0) with kLlamaCutoff. They do not sum to 1: what lies deeper than
   // 16 nats below the most likely token is kept as if it did not.
-  Result<LogProbs> ReadRow(uint64_t row, std::vector<float>* buffer) const override;
+  Result<LogProbs> ReadRow(uint64_t row, const LogProbs& model,
+                           std::vector<float>* buffer) const override;
 
  private:
   explicit LlamaLogits(File file) : file_(std::move(file)) {}

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
+#include <numeric>
 #include <utility>
 
 #include "ram/base/bytes.h"
@@ -11,12 +14,15 @@
 #include "ram/base/json.h"
 #include "ram/checkpoint/safetensors.h"
 #include "ram/eval/scored_logits.h"
+#include "ram/stats/sum.h"
 
 namespace ram {
 namespace {
 
 constexpr const char* kFormat = "ram.base.v1";
 constexpr double kMaxCode = 65535;
+// Probabilities of a row sum to 1 within this: f32 logarithms of up to 2^24 tokens.
+constexpr double kSumTolerance = 1e-4;
 
 Error Wrong(std::string_view where, std::string_view what) {
   return Error{ErrorCode::kCorrupt, fmt::format("{}: {}", where, what)};
@@ -31,25 +37,40 @@ std::span<const uint8_t> BytesOf(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-std::string_view FormName(LogitForm form) { return form == LogitForm::kF32 ? "f32" : "u16"; }
+constexpr std::pair<LogitForm, std::string_view> kFormNames[] = {
+    {LogitForm::kF32, "f32"}, {LogitForm::kU16, "u16"}, {LogitForm::kTopK, "top_k"}};
+
+std::string_view FormName(LogitForm form) {
+  for (const auto& [named, name] : kFormNames) {
+    if (named == form) return name;
+  }
+  return "";
+}
 
 std::string Describe(const LogitCacheInfo& info, std::span<const Window> windows) {
-  const OrderedJson json = {{"model",
-                             {{"name", info.model.name},
-                              {"bytes", info.model.bytes},
-                              {"bits_per_weight", info.model.bits_per_weight},
-                              {"structure_hash", info.model.structure_hash}}},
-                            {"numerics",
-                             {{"engine", info.numerics.engine},
-                              {"precision", info.numerics.precision},
-                              {"isa", info.numerics.isa}}},
-                            {"settings", info.settings},
-                            {"form", FormName(info.form)},
-                            {"vocabulary", info.vocabulary},
-                            {"windows", windows.size()},
-                            {"windows_sha256", HashWindows(windows)}};
+  OrderedJson json = {{"model",
+                       {{"name", info.model.name},
+                        {"bytes", info.model.bytes},
+                        {"bits_per_weight", info.model.bits_per_weight},
+                        {"structure_hash", info.model.structure_hash}}},
+                      {"numerics",
+                       {{"engine", info.numerics.engine},
+                        {"precision", info.numerics.precision},
+                        {"isa", info.numerics.isa}}},
+                      {"settings", info.settings},
+                      {"form", FormName(info.form)},
+                      {"vocabulary", info.vocabulary},
+                      {"windows", windows.size()},
+                      {"windows_sha256", HashWindows(windows)}};
+  if (!info.model.weights_hash.empty()) json["model"]["weights_hash"] = info.model.weights_hash;
+  if (info.form == LogitForm::kTopK) {
+    json["top_k"] = info.top_k;
+    json["whole_every"] = kWholeEvery;
+  }
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
+
+uint64_t NumWhole(uint64_t rows) { return (rows + kWholeEvery - 1) / kWholeEvery; }
 
 // Tensors in the order of the file; logits last, because they are what is large.
 SafetensorsLayout LayOut(const LogitCacheInfo& info, std::span<const Window> windows) {
@@ -59,13 +80,24 @@ SafetensorsLayout LayOut(const LogitCacheInfo& info, std::span<const Window> win
   std::vector<TensorSpec> tensors = {{"window_tokens", Dtype::kU64, {windows.size()}},
                                      {"window_scored", Dtype::kU64, {windows.size()}},
                                      {"tokens", Dtype::kI32, {num_tokens}}};
-  const bool coded = info.form == LogitForm::kU16;
-  if (coded) {
-    for (const char* name : {"floor", "step", "own_kl"}) {
-      tensors.push_back({name, Dtype::kF32, {rows}});
-    }
+  const uint64_t num_kept = info.top_k + 1;
+  switch (info.form) {
+    case LogitForm::kF32:
+      tensors.push_back({"logits", Dtype::kF32, {rows, info.vocabulary}});
+      break;
+    case LogitForm::kU16:
+      for (const char* name : {"floor", "step", "own_kl"}) {
+        tensors.push_back({name, Dtype::kF32, {rows}});
+      }
+      tensors.push_back({"logits", Dtype::kU16, {rows, info.vocabulary}});
+      break;
+    case LogitForm::kTopK:
+      tensors.push_back({"tail", Dtype::kF32, {rows}});
+      tensors.push_back({"top_ids", Dtype::kI32, {rows, num_kept}});
+      tensors.push_back({"top_ln_p", Dtype::kF32, {rows, num_kept}});
+      tensors.push_back({"logits", Dtype::kF32, {NumWhole(rows), info.vocabulary}});
+      break;
   }
-  tensors.push_back({"logits", coded ? Dtype::kU16 : Dtype::kF32, {rows, info.vocabulary}});
   return LayOutSafetensors(tensors, {{"format", kFormat}, {"base", Describe(info, windows)}});
 }
 
@@ -133,6 +165,9 @@ Status ReadInfo(const Json& json, std::string_view where, LogitCacheInfo* info) 
   RAM_ASSIGN_OR_RETURN(const Json* model, GetObject(json, "model", where));
   RAM_ASSIGN_OR_RETURN(info->model.name, GetString(*model, "name", where));
   RAM_ASSIGN_OR_RETURN(info->model.structure_hash, GetString(*model, "structure_hash", where));
+  if (Find(*model, "weights_hash") != nullptr) {  // Earlier files have none.
+    RAM_ASSIGN_OR_RETURN(info->model.weights_hash, GetString(*model, "weights_hash", where));
+  }
   RAM_ASSIGN_OR_RETURN(const int64_t bytes, GetInt(*model, "bytes", where));
   info->model.bytes = static_cast<uint64_t>(bytes);
   RAM_ASSIGN_OR_RETURN(info->model.bits_per_weight, GetNumber(*model, "bits_per_weight", where));
@@ -142,13 +177,24 @@ Status ReadInfo(const Json& json, std::string_view where, LogitCacheInfo* info) 
   RAM_ASSIGN_OR_RETURN(info->numerics.isa, GetString(*numerics, "isa", where));
   RAM_ASSIGN_OR_RETURN(info->settings, GetString(json, "settings", where));
   RAM_ASSIGN_OR_RETURN(const std::string form, GetString(json, "form", where));
-  if (form != "f32" && form != "u16") {
-    return Wrong(where, fmt::format("logits of the form \"{}\", expected f32 or u16", form));
+  const auto* named = std::find_if(std::begin(kFormNames), std::end(kFormNames),
+                                   [&](const auto& pair) { return pair.second == form; });
+  if (named == std::end(kFormNames)) {
+    return Wrong(where, fmt::format("logits of the form \"{}\", expected f32, u16 or top_k", form));
   }
-  info->form = form == "f32" ? LogitForm::kF32 : LogitForm::kU16;
+  info->form = named->first;
   RAM_ASSIGN_OR_RETURN(const int64_t vocabulary, GetInt(json, "vocabulary", where));
   if (vocabulary < 1) return Wrong(where, "a vocabulary without tokens");
   info->vocabulary = static_cast<uint64_t>(vocabulary);
+  if (info->form != LogitForm::kTopK) return Done{};
+  RAM_ASSIGN_OR_RETURN(const int64_t top_k, GetInt(json, "top_k", where));
+  RAM_ASSIGN_OR_RETURN(const int64_t whole_every, GetInt(json, "whole_every", where));
+  if (top_k < static_cast<int64_t>(kLeastTopK) || top_k > vocabulary - 2 ||
+      whole_every != static_cast<int64_t>(kWholeEvery)) {
+    return Wrong(where, fmt::format("the {} most likely of {} tokens, every {}th row whole", top_k,
+                                    vocabulary, whole_every));
+  }
+  info->top_k = static_cast<uint64_t>(top_k);
   return Done{};
 }
 
@@ -169,11 +215,13 @@ uint64_t LogitCacheBytes(const LogitCacheInfo& info, std::span<const Window> win
 }
 
 LogitCacheWriter::LogitCacheWriter(const File& file, const LogitCacheInfo& info)
-    : file_(&file), form_(info.form), vocabulary_(info.vocabulary) {}
+    : file_(&file), form_(info.form), top_k_(info.top_k), vocabulary_(info.vocabulary) {}
 
 Result<LogitCacheWriter> LogitCacheWriter::Start(const File& file, const LogitCacheInfo& info,
                                                  std::span<const Window> windows) {
   RAM_CHECK(!windows.empty() && info.vocabulary > 0);
+  RAM_CHECK(info.form != LogitForm::kTopK ||
+            (info.top_k >= kLeastTopK && info.top_k + 2 <= info.vocabulary));
   LogitCacheWriter writer(file, info);
   const SafetensorsLayout layout = LayOut(info, windows);
   std::vector<uint64_t> sizes;
@@ -196,6 +244,15 @@ Result<LogitCacheWriter> LogitCacheWriter::Start(const File& file, const LogitCa
     writer.steps_.resize(rows);
     writer.own_kl_.resize(rows);
   }
+  if (info.form == LogitForm::kTopK) {
+    writer.rows_offset_ = layout.offsets[3];
+    writer.top_offset_ = layout.offsets[4];
+    for (const Window& window : windows) {
+      const auto first = window.ids.begin() + static_cast<std::ptrdiff_t>(window.first_scored);
+      writer.targets_.insert(writer.targets_.end(), first, window.ids.end());
+    }
+    writer.tails_.resize(writer.targets_.size());
+  }
   return writer;
 }
 
@@ -206,11 +263,25 @@ Status LogitCacheWriter::WriteRow(uint64_t row, std::span<const float> logits) {
     return Error{ErrorCode::kCorrupt,
                  fmt::format("the base gives scored token {} a logit that is not a number", row)};
   }
-  if (form_ == LogitForm::kF32) {
-    return file_->WriteAt(
-        logits_offset_ + row * vocabulary_ * sizeof(float),
-        {reinterpret_cast<const uint8_t*>(logits.data()), logits.size() * sizeof(float)});
+  switch (form_) {
+    case LogitForm::kF32:
+      return WriteWhole(row, logits);
+    case LogitForm::kU16:
+      return WriteCoded(row, logits, *total);
+    case LogitForm::kTopK:
+      if (row % kWholeEvery == 0) RAM_RETURN_IF_ERROR(WriteWhole(row / kWholeEvery, logits));
+      return WriteTop(row, logits, *total);
   }
+  RAM_CHECK(false);
+}
+
+Status LogitCacheWriter::WriteWhole(uint64_t row, std::span<const float> logits) const {
+  return file_->WriteAt(
+      logits_offset_ + row * vocabulary_ * sizeof(float),
+      {reinterpret_cast<const uint8_t*>(logits.data()), logits.size() * sizeof(float)});
+}
+
+Status LogitCacheWriter::WriteCoded(uint64_t row, std::span<const float> logits, double total) {
   const CodedRow coded = Encode(logits);
   std::vector<float> kept;
   kept.reserve(logits.size());
@@ -219,13 +290,45 @@ Status LogitCacheWriter::WriteRow(uint64_t row, std::span<const float> logits) {
   RAM_CHECK(kept_total.has_value());
   floors_[row] = coded.floor;
   steps_[row] = coded.step;
-  own_kl_[row] = static_cast<float>(Diverge({logits, *total}, {kept, *kept_total}, 0).kl);
+  own_kl_[row] = static_cast<float>(Diverge({logits, total}, {kept, *kept_total}, 0).kl);
   return file_->WriteAt(logits_offset_ + row * vocabulary_ * sizeof(uint16_t),
                         BytesOf(coded.codes));
 }
 
+Status LogitCacheWriter::WriteTop(uint64_t row, std::span<const float> logits, double total) {
+  std::vector<int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto by_logit = [&](int32_t a, int32_t b) {
+    const float x = logits[static_cast<size_t>(a)];
+    const float y = logits[static_cast<size_t>(b)];
+    return x > y || (x == y && a < b);
+  };
+  // The token that came is kept too; where it is among the most likely, one more of those.
+  const auto kept = ids.begin() + static_cast<std::ptrdiff_t>(top_k_) + 1;
+  std::nth_element(ids.begin(), kept - 1, ids.end(), by_logit);
+  std::sort(ids.begin(), kept, by_logit);
+  if (const auto came = std::find(kept, ids.end(), targets_[row]); came != ids.end()) {
+    std::iter_swap(kept - 1, came);
+  }
+  Sum tail;
+  for (auto id = kept; id != ids.end(); ++id) {
+    tail.Add(std::exp(logits[static_cast<size_t>(*id)] - total));
+  }
+  ids.erase(kept, ids.end());
+  std::vector<float> ln_p;
+  ln_p.reserve(ids.size());
+  for (const int32_t id : ids) {
+    ln_p.push_back(static_cast<float>(logits[static_cast<size_t>(id)] - total));
+  }
+  tails_[row] = static_cast<float>(tail.value());
+  const uint64_t row_bytes = ids.size() * sizeof(int32_t);
+  RAM_RETURN_IF_ERROR(file_->WriteAt(top_offset_ + row * row_bytes, BytesOf(ids)));
+  return file_->WriteAt(top_offset_ + (tails_.size() + row) * row_bytes, BytesOf(ln_p));
+}
+
 Status LogitCacheWriter::Finish() {
   if (form_ == LogitForm::kF32) return Done{};
+  if (form_ == LogitForm::kTopK) return file_->WriteAt(rows_offset_, BytesOf(tails_));
   const uint64_t bytes = floors_.size() * sizeof(float);
   RAM_RETURN_IF_ERROR(file_->WriteAt(rows_offset_, BytesOf(floors_)));
   RAM_RETURN_IF_ERROR(file_->WriteAt(rows_offset_ + bytes, BytesOf(steps_)));
@@ -291,11 +394,20 @@ Result<std::unique_ptr<LogitCache>> LogitCache::Open(const std::filesystem::path
     return Wrong(where, "damaged: the tokens do not have the hash that the file states");
   }
   const uint64_t rows = cache->num_rows_;
-  const bool coded = cache->info_.form == LogitForm::kU16;
+  const LogitForm form = cache->info_.form;
   RAM_ASSIGN_OR_RETURN(
       cache->logits_offset_,
-      tensors.Offset("logits", coded ? Dtype::kU16 : Dtype::kF32, {rows, cache->vocabulary_}));
-  if (coded) {
+      tensors.Offset("logits", form == LogitForm::kU16 ? Dtype::kU16 : Dtype::kF32,
+                     {form == LogitForm::kTopK ? NumWhole(rows) : rows, cache->vocabulary_}));
+  if (form == LogitForm::kTopK) {
+    const uint64_t num_kept = cache->info_.top_k + 1;
+    RAM_ASSIGN_OR_RETURN(cache->tails_, tensors.Read<float>("tail", Dtype::kF32, rows));
+    RAM_ASSIGN_OR_RETURN(cache->ids_offset_,
+                         tensors.Offset("top_ids", Dtype::kI32, {rows, num_kept}));
+    RAM_ASSIGN_OR_RETURN(cache->top_offset_,
+                         tensors.Offset("top_ln_p", Dtype::kF32, {rows, num_kept}));
+  }
+  if (form == LogitForm::kU16) {
     RAM_ASSIGN_OR_RETURN(cache->floors_, tensors.Read<float>("floor", Dtype::kF32, rows));
     RAM_ASSIGN_OR_RETURN(cache->steps_, tensors.Read<float>("step", Dtype::kF32, rows));
     RAM_ASSIGN_OR_RETURN(const std::vector<float> own,
@@ -308,27 +420,85 @@ Result<std::unique_ptr<LogitCache>> LogitCache::Open(const std::filesystem::path
   return cache;
 }
 
-Result<LogProbs> LogitCache::ReadRow(uint64_t row, std::vector<float>* buffer) const {
-  RAM_CHECK(row < num_rows_);
+uint64_t LogitCache::whole_every() const {
+  return info_.form == LogitForm::kTopK ? kWholeEvery : 0;
+}
+
+Error LogitCache::WrongRow(uint64_t row, std::string_view what) const {
+  return Wrong(file_.path().string(), fmt::format("scored token {}: {}", row, what));
+}
+
+Result<LogProbs> LogitCache::ReadF32(uint64_t row, uint64_t index,
+                                     std::vector<float>* buffer) const {
   buffer->resize(vocabulary_);
-  if (info_.form == LogitForm::kF32) {
-    const uint64_t bytes = vocabulary_ * sizeof(float);
-    RAM_RETURN_IF_ERROR(file_.ReadAt(logits_offset_ + row * bytes,
-                                     {reinterpret_cast<uint8_t*>(buffer->data()), bytes}));
-  } else {
-    std::vector<uint16_t> codes(vocabulary_);
-    const uint64_t bytes = vocabulary_ * sizeof(uint16_t);
-    RAM_RETURN_IF_ERROR(file_.ReadAt(logits_offset_ + row * bytes,
-                                     {reinterpret_cast<uint8_t*>(codes.data()), bytes}));
-    for (uint64_t i = 0; i < vocabulary_; ++i) {
-      (*buffer)[i] = Decode(floors_[row], steps_[row], codes[i]);
+  const uint64_t bytes = vocabulary_ * sizeof(float);
+  RAM_RETURN_IF_ERROR(file_.ReadAt(logits_offset_ + index * bytes,
+                                   {reinterpret_cast<uint8_t*>(buffer->data()), bytes}));
+  const std::optional<double> total = LogTotal(*buffer);
+  if (!total.has_value()) return WrongRow(row, "the logits are not numbers");
+  return LogProbs{*buffer, *total};
+}
+
+Result<LogProbs> LogitCache::ReadTop(uint64_t row, const LogProbs& model,
+                                     std::vector<float>* buffer) const {
+  RAM_CHECK(model.values.size() == vocabulary_);
+  const uint64_t num_kept = info_.top_k + 1;
+  std::vector<int32_t> ids(num_kept);
+  std::vector<float> ln_p(num_kept);
+  const uint64_t bytes = num_kept * sizeof(float);
+  RAM_RETURN_IF_ERROR(
+      file_.ReadAt(ids_offset_ + row * bytes, {reinterpret_cast<uint8_t*>(ids.data()), bytes}));
+  RAM_RETURN_IF_ERROR(
+      file_.ReadAt(top_offset_ + row * bytes, {reinterpret_cast<uint8_t*>(ln_p.data()), bytes}));
+  // The tail of the model, scaled to the probability of the base's.
+  buffer->assign(model.values.begin(), model.values.end());
+  constexpr float kKept = -std::numeric_limits<float>::infinity();
+  double sum = tails_[row];
+  for (uint64_t i = 0; i < num_kept; ++i) {
+    if (ids[i] < 0 || static_cast<uint64_t>(ids[i]) >= vocabulary_) {
+      return WrongRow(row, fmt::format("the token {}, of a vocabulary of {}", ids[i], vocabulary_));
     }
+    (*buffer)[static_cast<size_t>(ids[i])] = kKept;
+    sum += std::exp(double{ln_p[i]});
+  }
+  if (!(std::abs(sum - 1) <= kSumTolerance) || !(tails_[row] >= 0)) {
+    return WrongRow(row, fmt::format("probabilities that sum to {:.6g}", sum));
+  }
+  Sum model_tail;
+  for (const float value : *buffer) model_tail.Add(std::exp(value - model.log_total));
+  const double scale = std::log(std::max<double>(tails_[row], std::numeric_limits<float>::min())) -
+                       std::log(std::max(model_tail.value(), std::numeric_limits<double>::min())) -
+                       model.log_total;
+  for (float& value : *buffer) value = static_cast<float>(value + scale);
+  for (uint64_t i = 0; i < num_kept; ++i) (*buffer)[static_cast<size_t>(ids[i])] = ln_p[i];
+  LogProbs kept = {*buffer, 0};
+  kept.num_top = kTopShared;
+  std::copy_n(ids.begin(), kept.num_top, kept.top.begin());
+  return kept;
+}
+
+Result<LogProbs> LogitCache::ReadWholeRow(uint64_t row, std::vector<float>* buffer) const {
+  RAM_CHECK(row < num_rows_);
+  if (info_.form != LogitForm::kTopK) return ReadRow(row, {}, buffer);
+  RAM_CHECK(row % kWholeEvery == 0);
+  return ReadF32(row, row / kWholeEvery, buffer);
+}
+
+Result<LogProbs> LogitCache::ReadRow(uint64_t row, const LogProbs& model,
+                                     std::vector<float>* buffer) const {
+  RAM_CHECK(row < num_rows_);
+  if (info_.form == LogitForm::kF32) return ReadF32(row, row, buffer);
+  if (info_.form == LogitForm::kTopK) return ReadTop(row, model, buffer);
+  buffer->resize(vocabulary_);
+  std::vector<uint16_t> codes(vocabulary_);
+  const uint64_t bytes = vocabulary_ * sizeof(uint16_t);
+  RAM_RETURN_IF_ERROR(file_.ReadAt(logits_offset_ + row * bytes,
+                                   {reinterpret_cast<uint8_t*>(codes.data()), bytes}));
+  for (uint64_t i = 0; i < vocabulary_; ++i) {
+    (*buffer)[i] = Decode(floors_[row], steps_[row], codes[i]);
   }
   const std::optional<double> total = LogTotal(*buffer);
-  if (!total.has_value()) {
-    return Wrong(file_.path().string(),
-                 fmt::format("the logits of scored token {} are not numbers", row));
-  }
+  if (!total.has_value()) return WrongRow(row, "the logits are not numbers");
   return LogProbs{*buffer, *total};
 }
 

@@ -2,12 +2,14 @@
 
 #include "ram/eval/logit_cache.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <numeric>
 #include <random>
 
 #include "ram/checkpoint/testing.h"
@@ -47,6 +49,7 @@ LogitCacheInfo MakeInfo(LogitForm form) {
   info.numerics = {"ram, numerics hf", "f32", "scalar"};
   info.settings = "windows of 5";
   info.form = form;
+  info.top_k = form == LogitForm::kTopK ? 5 : 0;
   info.vocabulary = kVocabulary;
   return info;
 }
@@ -107,7 +110,7 @@ TEST(LogitCacheTest, F32IsExact) {
   const auto logits = MakeLogits(6);
   std::vector<float> buffer;
   for (size_t row = 0; row < 6; ++row) {
-    const auto read = (*cache)->ReadRow(row, &buffer);
+    const auto read = (*cache)->ReadRow(row, {}, &buffer);
     ASSERT_TRUE(read) << read.error().message;
     EXPECT_EQ(buffer, logits[row]);
     EXPECT_EQ(read->log_total, *LogTotal(logits[row]));
@@ -127,7 +130,7 @@ TEST(LogitCacheTest, U16KnowsItsOwnError) {
   std::vector<float> buffer;
   double sum = 0;
   for (size_t row = 0; row < 6; ++row) {
-    const auto read = (*cache)->ReadRow(row, &buffer);
+    const auto read = (*cache)->ReadRow(row, {}, &buffer);
     ASSERT_TRUE(read) << read.error().message;
     const auto [least, largest] = std::minmax_element(logits[row].begin(), logits[row].end());
     const float half_step = (*largest - *least) / 65535 * 0.51F;
@@ -137,6 +140,88 @@ TEST(LogitCacheTest, U16KnowsItsOwnError) {
   EXPECT_NEAR((*cache)->own_kl_mean(), sum / 6, 1e-15);
   EXPECT_GT((*cache)->own_kl_mean(), 0);
   EXPECT_LT((*cache)->own_kl_max(), 1e-7);
+}
+
+// Against sums over two parts: what was kept, and the others as one outcome.
+TEST(LogitCacheTest, TopKTakesTheOthersAsOne) {
+  const TempDirectory directory("logits");
+  const fs::path path = directory.path() / "base.logits";
+  WriteCache(path, LogitForm::kTopK);
+  EXPECT_EQ(fs::file_size(path), LogitCacheBytes(MakeInfo(LogitForm::kTopK), MakeWindows()));
+  const auto cache = LogitCache::Open(path);
+  ASSERT_TRUE(cache) << cache.error().message;
+  ExpectSameWindows(**cache);
+  EXPECT_EQ((*cache)->info().top_k, 5);
+  EXPECT_EQ((*cache)->whole_every(), kWholeEvery);
+  const auto logits = MakeLogits(6);
+  const auto others = MakeLogits(7);  // Rows 1 to 6 are another model's.
+  const std::vector<int32_t> targets = {3, 4, 5, 6, 7, 8};
+  std::vector<float> buffer;
+  for (size_t row = 0; row < 6; ++row) {
+    const LogProbs base = {logits[row], *LogTotal(logits[row])};
+    const LogProbs model = {others[row + 1], *LogTotal(others[row + 1])};
+    std::vector<size_t> order(kVocabulary);
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::ranges::sort(order, [&](size_t a, size_t b) { return logits[row][a] > logits[row][b]; });
+    const auto came = static_cast<size_t>(targets[row]);
+    if (std::ranges::find(order.begin(), order.begin() + 5, came) == order.begin() + 5) {
+      std::iter_swap(order.begin() + 5, std::ranges::find(order, came));
+    }
+    const auto ln_p = [&](size_t i) { return base.values[i] - base.log_total; };
+    const auto ln_q = [&](size_t i) { return model.values[i] - model.log_total; };
+    double kl = 0;
+    double p_tail = 0;
+    double q_tail = 0;
+    for (size_t i = 0; i < kVocabulary; ++i) {
+      if (i < 6) kl += std::exp(ln_p(order[i])) * (ln_p(order[i]) - ln_q(order[i]));
+      if (i >= 6) p_tail += std::exp(ln_p(order[i]));
+      if (i >= 6) q_tail += std::exp(ln_q(order[i]));
+    }
+    kl += p_tail * std::log(p_tail / q_tail);
+
+    const auto read = (*cache)->ReadRow(row, model, &buffer);
+    ASSERT_TRUE(read) << read.error().message;
+    const TokenDivergence found = Diverge(*read, model, targets[row]);
+    const TokenDivergence exact = Diverge(base, model, targets[row]);
+    EXPECT_NEAR(found.kl, kl, 1e-6);
+    EXPECT_LT(found.kl, exact.kl + 1e-6);
+    EXPECT_LT(found.reverse_kl, exact.reverse_kl + 1e-6);
+    EXPECT_LT(found.jensen_shannon, exact.jensen_shannon + 1e-6);
+    EXPECT_NEAR(found.base_nll, exact.base_nll, 1e-6);
+    EXPECT_NEAR(found.delta_p, exact.delta_p, 1e-6);
+    EXPECT_EQ(found.top5, exact.top5);
+    EXPECT_EQ(found.same_top, exact.same_top);
+    // A model like the base does not diverge from it.
+    EXPECT_NEAR(Diverge(*(*cache)->ReadRow(row, base, &buffer), base, targets[row]).kl, 0, 1e-6);
+  }
+  const auto whole = (*cache)->ReadWholeRow(0, &buffer);
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(buffer, logits[0]);
+}
+
+TEST(LogitCacheTest, TopKRefusesProbabilitiesThatAreNone) {
+  const TempDirectory directory("logits");
+  const fs::path path = directory.path() / "base.logits";
+  WriteCache(path, LogitForm::kTopK);
+  const std::string bytes = ReadAll(path);
+  // From the end: a whole row of 11 logits, 6 x 6 logarithms, 6 x 6 ids.
+  const size_t ln_p = bytes.size() - 4 * (11 + 36);
+  const size_t ids = ln_p - size_t{4} * 36;
+  const auto message_with = [&](size_t at, auto value) -> std::string {
+    std::string changed = bytes;
+    std::memcpy(changed.data() + at, &value, sizeof value);
+    WriteAll(path, changed);
+    const auto cache = LogitCache::Open(path);
+    if (!cache) return cache.error().message;
+    std::vector<float> buffer;
+    const std::vector<float> model(kVocabulary, 0);
+    const auto row = (*cache)->ReadRow(0, {model, std::log(11.0)}, &buffer);
+    return row ? "" : row.error().message;
+  };
+  EXPECT_EQ(message_with(0, bytes[0]), "");
+  EXPECT_NE(message_with(ids, int32_t{11}).find("scored token 0: the token 11"), std::string::npos);
+  EXPECT_NE(message_with(ln_p, 0.5F).find("sum to"), std::string::npos);
+  EXPECT_NE(message_with(ln_p, std::nanf("")).find("sum to"), std::string::npos);
 }
 
 TEST(LogitCacheTest, RefusesWhatIsNotANumber) {
@@ -159,16 +244,16 @@ TEST(LogitCacheTest, RefusesWhatIsNotANumber) {
   const auto cache = LogitCache::Open(path);
   ASSERT_TRUE(cache);
   std::vector<float> buffer;
-  EXPECT_TRUE((*cache)->ReadRow(4, &buffer));
-  const auto read = (*cache)->ReadRow(5, &buffer);
+  EXPECT_TRUE((*cache)->ReadRow(4, {}, &buffer));
+  const auto read = (*cache)->ReadRow(5, {}, &buffer);
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().code, ErrorCode::kCorrupt);
 }
 
 TEST(LogitCacheTest, EveryTruncationIsAnError) {
   const TempDirectory directory("logits");
-  for (const LogitForm form : {LogitForm::kF32, LogitForm::kU16}) {
-    const fs::path whole = directory.path() / (form == LogitForm::kF32 ? "f32" : "u16");
+  for (const LogitForm form : {LogitForm::kF32, LogitForm::kU16, LogitForm::kTopK}) {
+    const fs::path whole = directory.path() / fmt::format("form{}", static_cast<int>(form));
     WriteCache(whole, form);
     const std::string bytes = ReadAll(whole);
     const fs::path cut = directory.path() / "cut";
@@ -214,7 +299,7 @@ TEST(LlamaLogitsTest, RoundTrip) {
   const auto logits = MakeLogits(6);
   std::vector<float> buffer;
   for (size_t row = 0; row < 6; ++row) {
-    const auto read = (*base)->ReadRow(row, &buffer);
+    const auto read = (*base)->ReadRow(row, {}, &buffer);
     ASSERT_TRUE(read) << read.error().message;
     EXPECT_EQ(read->log_total, 0);
     EXPECT_EQ(read->cutoff, -16);
@@ -276,7 +361,7 @@ TEST(LlamaLogitsTest, RefusesNonsense) {
     const auto base = LlamaLogits::Open(path);
     if (!base) return base.error().message;
     std::vector<float> buffer;
-    const auto row = (*base)->ReadRow(0, &buffer);
+    const auto row = (*base)->ReadRow(0, {}, &buffer);
     return row ? "" : row.error().message;
   };
   EXPECT_EQ(message_with(0, '_'), "");

@@ -91,6 +91,48 @@ def test_cache(t):
     t.refuses(t.run(*words, "--cache", cut), INPUT, "cut.logits")
 
 
+def test_top_k(t):
+    """The tail as one outcome: low by what the whole rows say, against the exact divergence of every token."""
+    small, cache = compressed(t), t.scratch / "top.logits"
+    words = ("eval", "kl", MOE, small, MOE, "--windows", 16, "--context", 256)
+
+    def kl_of(folder):
+        data = read_safetensors(t.scratch / folder / f"{small.name}.kl.safetensors")["kl"][2]
+        return struct.unpack(f"<{len(data) // 8}d", data)
+
+    exact = t.json(*words, "-o", t.scratch / "exact")
+    exact_kl = kl_of("exact")
+    sizes = []
+    for top_k in (8, 64, 512):
+        found = t.json(*words, "--top-k", top_k, "--cache", cache, "--restart", "-o", t.scratch / "top")
+        sizes.append(cache.stat().st_size)
+        model, true = found["models"][0], exact["models"][0]
+        error = model["tail_error"]["kl"]
+        t.equal(model["tail_error"]["rows"], 64, "whole rows: every 64th of 4,080")
+        missing = true["kl"]["mean"]["value"] - model["kl"]["mean"]["value"]
+        low, high = error["interval"]
+        t.check(low <= missing <= high, f"top {top_k}: too low by {missing}, printed {error}")
+        t.check(missing > 0 and low > 0, f"top {top_k}: the tail only takes away, {missing}")
+        t.check(all(kept <= whole + 1e-6 for kept, whole in zip(kl_of("top"), exact_kl)), f"top {top_k}: no token gains")
+        for name in ("delta_p", "same_top", "top5", "base_nll", "nll"):
+            kept, whole = (part[name]["mean"] if "mean" in part[name] else part[name] for part in (model, true))
+            t.check(abs(kept["value"] - whole["value"]) < 1e-6, f"top {top_k}: {name} is exact")
+        own = found["models"][1]
+        t.check(abs(own["kl"]["max"]) < 1e-6 and abs(own["tail_error"]["kl"]["value"]) < 1e-6, f"the base itself: {own['kl']}")
+    again = t.json(*words, "--top-k", 512, "--cache", cache)
+    t.equal(again["models"][0]["kl"], found["models"][0]["kl"], "from the cache")
+    t.check(sizes == sorted(sizes) and sizes[0] < 0.05 * 4080 * 2048 * 4, f"bytes {sizes}")
+    t.refuses(t.run(*words, "--top-k", 64, "--cache", cache), INPUT, "holds the 512 most likely tokens", "--restart")
+    t.refuses(t.run(*words, "--cache", cache), INPUT, "holds the 512 most likely tokens")
+    t.refuses(t.run(*words, "--top-k", 2047), INPUT, "--top-k 2047", "at most 2046")
+    t.refuses(t.run(*words, "--top-k", 4), USAGE, "top-k")
+    text = t.run(*words, "--top-k", 64)
+    t.succeeds(text)
+    for fragment in ("too low by", "measured on 64 rows", "within (95 %)", "the 64 most likely of 2,048"):
+        t.check(fragment in " ".join(text.stdout.split()), f"{fragment}: {text.stdout}")
+    t.check(max(map(len, text.stdout.splitlines())) <= 80, "at most 80 columns")
+
+
 def test_llama_cpp(t):
     small, base = compressed(t), t.scratch / "base.kld"
     words = ("--protocol", "llama.cpp", *FEW)
@@ -156,7 +198,7 @@ def test_disk(t):
 
 def main():
     t = Test()
-    for test in (test_against_itself, test_against_compressed, test_cache, test_llama_cpp, test_own_text, test_refuses, test_disk):
+    for test in (test_against_itself, test_against_compressed, test_cache, test_top_k, test_llama_cpp, test_own_text, test_refuses, test_disk):
         test(t)
     t.finish()
 
