@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "ram/runtime/amx_product.h"
 #include "ram/runtime/amx_tiles-inl.h"
@@ -447,22 +448,34 @@ RAM_TILE_INLINE void Restart(float* finished) {
 
 // One part of x times one part of w, 32 k. kRestart: of new sums; those before are stored one by
 // one as late as possible, for each has to wait for its last product.
-template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights, bool kRestart = false>
-RAM_TILE_INLINE void Pass(const uint8_t* x, const uint8_t* w, float* finished = nullptr) {
+// `beside` is called after each tile product, with its number.
+template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights, bool kRestart,
+          class Beside>
+RAM_TILE_INLINE void PassBeside(const uint8_t* x, const uint8_t* w, float* finished,
+                                const Beside& beside) {
   if constexpr (kLoadWeights) Unit::template Load<4>(w);
   Unit::template Load<6>(x);
   if constexpr (kRestart) Restart<Unit, 0>(finished);
   Unit::template Dot<kFormat, 0, 6, 4>();
+  beside(std::integral_constant<size_t, 0>());
   if constexpr (kLoadWeights) Unit::template Load<5>(w + kTileBytes);
   if constexpr (kRestart) Restart<Unit, 1>(finished);
   Unit::template Dot<kFormat, 1, 6, 5>();
+  beside(std::integral_constant<size_t, 1>());
   if constexpr (kBoth) {
     Unit::template Load<7>(x + kTileBytes);
     if constexpr (kRestart) Restart<Unit, 2>(finished);
     Unit::template Dot<kFormat, 2, 7, 4>();
+    beside(std::integral_constant<size_t, 2>());
     if constexpr (kRestart) Restart<Unit, 3>(finished);
     Unit::template Dot<kFormat, 3, 7, 5>();
+    beside(std::integral_constant<size_t, 3>());
   }
+}
+
+template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights, bool kRestart = false>
+RAM_TILE_INLINE void Pass(const uint8_t* x, const uint8_t* w, float* finished = nullptr) {
+  PassBeside<Unit, kFormat, kBoth, kLoadWeights, kRestart>(x, w, finished, [](auto) {});
 }
 
 // All parts of w times the parts of x that they meet: parts [kPart, kXParts - kWeight) of x and so
@@ -626,26 +639,29 @@ struct FinishedGroup {
   }
 };
 
-// The passes of one group. The first one stores the sums of the group before, the others leave
-// time to take its rows.
+// The passes of one group. The first one stores the sums of the group before; from the second on
+// some rows of those are taken after each tile product.
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bool kBoth,
           size_t kPass = 0>
 RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, float* finished,
                                    const FinishedGroup& before, bool take) {
   constexpr size_t kPasses = kGroupSteps * kXParts;
-  constexpr size_t kTaking = kPasses == 1 ? 1 : kPasses - 1;  // Passes that take rows.
   constexpr size_t kRows = kBoth ? 32 : 16;
-  Pass<Unit, kFormat, kBoth, kPass % kXParts == 0, kPass == 0>(
-      x + kPass * 2 * kTileBytes, w + kPass / kXParts * 2 * kTileBytes, finished);
-  constexpr size_t kTurn = kPass + kTaking - kPasses;  // Of those; wraps before the first.
-  if constexpr (kTurn < kTaking) {
-    if (take) {
+  constexpr size_t kDots = kBoth ? 4 : 2;                              // Of a pass.
+  constexpr size_t kTurns = kPasses == 1 ? 1 : (kPasses - 1) * kDots;  // Of taking rows.
+  PassBeside<Unit, kFormat, kBoth, kPass % kXParts == 0, kPass == 0>(
+      x + kPass * 2 * kTileBytes, w + kPass / kXParts * 2 * kTileBytes,
+      finished, [&](auto dot) __attribute__((always_inline)) {
+        constexpr size_t kTurn = kPass * kDots + decltype(dot)::value + kTurns - kPasses * kDots;
+        if constexpr (kTurn < kTurns) {  // Wraps before the first.
+          if (take) {
 #pragma GCC unroll 32
-      for (size_t row = kRows * kTurn / kTaking; row < kRows * (kTurn + 1) / kTaking; ++row) {
-        before.TakeRow(row);
-      }
-    }
-  }
+            for (size_t row = kRows * kTurn / kTurns; row < kRows * (kTurn + 1) / kTurns; ++row) {
+              before.TakeRow(row);
+            }
+          }
+        }
+      });
   if constexpr (kPass + 1 < kPasses) {
     MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth, kPass + 1>(x, w, finished, before,
                                                                          take);
