@@ -79,6 +79,7 @@ int Main(int argc, char** argv) {
       AddVerify(app, context),
       AddCompare(app, context),
       AddReport(app, context),
+      AddStudy(app, context),
       AddStats(app, context),
       AddPack(app, context),
       AddTokenize(app, context),

@@ -22,8 +22,26 @@ std::vector<std::string> Split(const std::string& text, char separator) {
   return parts;
 }
 
-// "4.5bpw" and "45%" relative to the model, else a size in bytes.
-Result<uint64_t> BudgetBytes(const std::string& text, const RateTable& rates) {
+// The catalog's state as the table keeps it.
+ModelState ModelStateOf(const RateTable& rates) {
+  ModelState state;
+  state.state.cache_elements_per_token = rates.state.cache_elements_per_token;
+  state.state.window_cache_elements_per_token = rates.state.window_cache_elements_per_token;
+  state.state.window_tokens = rates.state.window_tokens;
+  state.state.recurrent_bytes = rates.state.recurrent_bytes;
+  state.state.latent_elements_per_token = rates.state.latent_elements_per_token;
+  state.hidden_size = rates.hidden_size;
+  state.vocabulary = rates.vocabulary;
+  state.max_context = rates.max_context;
+  for (const ModuleRates& module : rates.modules) {
+    AddModuleShape(module.tensor_class, module.shape, &state);
+  }
+  return state;
+}
+
+}  // namespace
+
+Result<uint64_t> ParseBudget(const std::string& text, const RateTable& rates) {
   const auto number_before = [&](std::string_view suffix) -> std::optional<double> {
     if (!text.ends_with(suffix)) return std::nullopt;
     std::string_view digits = std::string_view(text).substr(0, text.size() - suffix.size());
@@ -46,25 +64,6 @@ Result<uint64_t> BudgetBytes(const std::string& text, const RateTable& rates) {
   }
   return bytes;
 }
-
-// The catalog's state as the table keeps it.
-ModelState ModelStateOf(const RateTable& rates) {
-  ModelState state;
-  state.state.cache_elements_per_token = rates.state.cache_elements_per_token;
-  state.state.window_cache_elements_per_token = rates.state.window_cache_elements_per_token;
-  state.state.window_tokens = rates.state.window_tokens;
-  state.state.recurrent_bytes = rates.state.recurrent_bytes;
-  state.state.latent_elements_per_token = rates.state.latent_elements_per_token;
-  state.hidden_size = rates.hidden_size;
-  state.vocabulary = rates.vocabulary;
-  state.max_context = rates.max_context;
-  for (const ModuleRates& module : rates.modules) {
-    AddModuleShape(module.tensor_class, module.shape, &state);
-  }
-  return state;
-}
-
-}  // namespace
 
 uint64_t UniformBytes(const RateTable& rates, const Choice& choice) {
   uint64_t bytes = rates.fixed_bytes();
@@ -175,7 +174,7 @@ Result<std::vector<Budget>> PlanOptions::Budgets(const RateTable& rates,
     found.push_back({device, budget.budget_bytes, DeviceBudgetText(budget)});
   }
   for (const std::string& text : budgets) {
-    RAM_ASSIGN_OR_RETURN(const uint64_t bytes, BudgetBytes(text, rates));
+    RAM_ASSIGN_OR_RETURN(const uint64_t bytes, ParseBudget(text, rates));
     found.push_back({text, bytes, ""});
   }
   if (found.empty()) {

@@ -81,6 +81,7 @@ Verb AddVerify(CLI::App& app, Context& context);
 Verb AddDoctor(CLI::App& app, Context& context);
 Verb AddCompare(CLI::App& app, Context& context);
 Verb AddReport(CLI::App& app, Context& context);
+Verb AddStudy(CLI::App& app, Context& context);
 Verb AddStats(CLI::App& app, Context& context);
 Verb AddTokenize(CLI::App& app, Context& context);
 Verb AddGenerate(CLI::App& app, Context& context);

@@ -98,6 +98,7 @@ svg .halo { paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-
 .span { stroke-width: 2; stroke-linecap: round; }
 path.curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
 path.curve.second { stroke-dasharray: 7 3; }
+path.curve.thin { stroke-width: 1; stroke-opacity: 0.6; }
 path.curve.third { stroke-dasharray: 2 3; }
 .faint { fill-opacity: 0.38; stroke: none; }
 .box { fill: var(--blue); fill-opacity: 0.16; stroke: var(--blue); }

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "ram/base/bytes.h"
+#include "ram/report/plot_labels.h"
 #include "ram/report/plot_scale.h"
 #include "ram/report/report_plots.h"
 #include "ram/report/svg.h"
@@ -64,42 +65,6 @@ std::pair<double, double> RatioRange(const std::vector<SizePoint>& points) {
   return {low - room, high + room};
 }
 
-// Beside its mark, where it covers least.
-void PlaceLabel(SvgDrawing* drawing, const SizePoint& point, const SvgSpot& spot,
-                std::vector<SvgBox>* taken) {
-  const std::string text = SvgCutText(point.name, 220);
-  const double width = SvgTextWidth(text);
-  constexpr double kReach = 11;
-  struct Place {
-    SvgBox box;
-    TextAnchor anchor;
-    double x;
-  };
-  std::vector<Place> places;
-  for (const double down : {0.0, -16.0, 16.0, -32.0, 32.0}) {
-    const double y = spot.y + down;
-    const double right = spot.x + kReach;
-    const double left = spot.x - kReach;
-    places.push_back({{right, y - 8, right + width, y + 8}, TextAnchor::kStart, right});
-    places.push_back({{left - width, y - 8, left, y + 8}, TextAnchor::kEnd, left});
-  }
-  const Place* best = nullptr;
-  double least = 0;
-  double rank = 0;
-  for (const Place& place : places) {
-    double harm = rank++;
-    harm += 50 * std::max({kLeft - place.box.left, place.box.right - kRight, 0.0});
-    harm += 50 * std::max({kTop - 20 - place.box.top, place.box.bottom - kBottom, 0.0});
-    for (const SvgBox& box : *taken) harm += place.box.Overlap(box);
-    if (best != nullptr && harm >= least) continue;
-    best = &place;
-    least = harm;
-  }
-  drawing->Text(point.is_base ? "halo" : "halo strong", best->x, best->box.bottom - 4, best->anchor,
-                text);
-  taken->push_back(best->box);
-}
-
 void DrawAxes(SvgDrawing* drawing, const SvgAxis& across, const SvgAxis& down) {
   for (const RatioTick& tick : RatioTicks(down.first, down.last, 7)) {
     const double y = down.At(tick.log_ratio);
@@ -149,13 +114,14 @@ std::string SizePlot(std::string_view id, const ReportGroup& group, uint64_t uni
     drawing.Text("dim halo", x + 6, kTop + 12, TextAnchor::kStart, "size of uniform (4,64)");
   }
   const double zero = down.At(0);
-  std::vector<SvgBox> taken = {{kLeft, zero - 1, kRight, zero + 1}};
+  PlotLabels labels({kLeft, kTop - 20, kRight, kBottom});
+  labels.Take({kLeft, zero - 1, kRight, zero + 1});
   for (const SizePoint& point : points) {
     const double x = across.At(point.bytes);
     const double y = down.At(point.value);
-    taken.push_back({x - 6, y - 6, x + 6, y + 6});
+    labels.Take({x - 6, y - 6, x + 6, y + 6});
     if (point.is_base || std::isnan(point.interval.low)) continue;
-    taken.push_back({x - 2, down.At(point.interval.high), x + 2, down.At(point.interval.low)});
+    labels.Take({x - 2, down.At(point.interval.high), x + 2, down.At(point.interval.low)});
   }
   for (const SizePoint& point : points) {
     const SvgSpot spot = {across.At(point.bytes), down.At(point.value)};
@@ -172,7 +138,7 @@ std::string SizePlot(std::string_view id, const ReportGroup& group, uint64_t uni
         spot.x, spot.y, 5.5,
         fmt::format("{}: {}, {}", point.name, FormatBytesShort(static_cast<uint64_t>(point.bytes)),
                     ChangeText(point.value, point.interval.high - point.interval.low)));
-    PlaceLabel(&drawing, point, spot, &taken);
+    labels.Draw(&drawing, point.is_base ? "halo" : "halo strong", spot, point.name);
   }
   return drawing.Finish();
 }
