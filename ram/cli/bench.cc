@@ -194,7 +194,8 @@ Status RunModel(const ModelOptions& options, Context& context) {
                                       context.MakeWatcher()));
   const double flops = speed.score_tokens * speed.flops_per_token;
   const double steps = speed.decode_tokens / static_cast<double>(options.benchmark.sequences);
-  const double bytes = steps * static_cast<double>(speed.bytes_per_step);
+  const double bytes =
+      steps * static_cast<double>(speed.bytes_per_step + speed.state_bytes_per_step);
   std::vector<std::pair<std::string, std::string>> facts = {
       {"weights",
        fmt::format("{}, {}", model.source().description(), FormatBytesShort(speed.weight_bytes))},
@@ -206,7 +207,7 @@ Status RunModel(const ModelOptions& options, Context& context) {
     if (options.benchmark.sequences > 1) {
       text += fmt::format(" for {} sequences", options.benchmark.sequences);
     } else {
-      text += fmt::format("; weights at {}, {:.2f} of reading", RateText(bytes, "byte"),
+      text += fmt::format("; weights and cache at {}, {:.2f} of reading", RateText(bytes, "byte"),
                           bytes / machine.read_bytes);
     }
     facts.emplace_back("decoding", text);
@@ -224,6 +225,7 @@ Status RunModel(const ModelOptions& options, Context& context) {
   json["decode_tokens_per_second"] = speed.decode_tokens;
   json["flops_per_token"] = speed.flops_per_token;
   json["bytes_per_step"] = speed.bytes_per_step;
+  json["state_bytes_per_step"] = speed.state_bytes_per_step;
   context.PrintJson(json);
   return Done{};
 }

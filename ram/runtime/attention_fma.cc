@@ -10,9 +10,11 @@
 // score is one chain of multiply-adds over the head, a key that is not seen adds an exact zero, and
 // the softmax starts anew at multiples of kRangeKeys, with the ranges merged in order afterwards.
 // So decoding, and prefilling in pieces, give the bits of one prefill; and where there are few rows
-// the ranges of keys are divided among the threads without a change of the result.
+// the ranges of keys are divided among the threads without a change of the result. Then all heads
+// take their turn at a tile before the next one: heads lie side by side in the cache, and memory is
+// read in its order.
 //
-// Non-goals: keys and values are packed again for every block of rows; few rows wait for memory.
+// Non-goal: keys and values are packed again for every block of rows.
 
 #include <algorithm>
 #include <cmath>
@@ -30,6 +32,8 @@ namespace {
 
 // The softmax starts anew at multiples of this many positions: what one task of a few rows does.
 constexpr uint64_t kRangeKeys = 1024;
+// So few rows of a kv head wait for memory.
+constexpr uint64_t kFewRows = 32;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -83,21 +87,25 @@ class AttentionCall {
   }
 
   void Run(ThreadPool& pool) {
-    if (blocks_.size() < 4 * pool.num_threads() && num_partials_ > blocks_.size()) {
+    const bool few_blocks =
+        blocks_.size() < 4 * pool.num_threads() && num_partials_ > blocks_.size();
+    if (few_blocks ||
+        std::ranges::all_of(blocks_, [](const Block& block) { return block.rows <= kFewRows; })) {
       return RunByRanges(pool);
     }
     pool.ParallelFor(blocks_.size(), [&](size_t task, size_t thread) {
       const Block& block = blocks_[task];
       const uint64_t padded = block.rows + kernels_.padding;
       const size_t size = RoundUp(Partial::Floats(padded, value_pitch_), 16);
-      float* memory = Scratch(thread, ScratchFloats(padded) + 2 * size);
+      float* memory = Scratch(thread, RowFloats(padded) + TileFloats() + 2 * size);
       const Partial total(memory, padded);
       const Partial range(memory + size, padded);
       memory += 2 * size;
       const RowBlock rows = PrepareRows(block, memory);
       for (uint64_t i = 0; i < block.num_ranges(); ++i) {
         const Partial& to = i == 0 ? total : range;
-        RunRange(block, block.first_range() + i, rows, memory, to);
+        RowBlock result = WithPartial(rows, to);
+        RunRange({&block, 1}, block.first_range() + i, {&result, 1}, memory);
         if (i > 0) Merge(range, block.rows, total);
       }
       Finish(block, total);
@@ -142,84 +150,108 @@ class AttentionCall {
     }
   }
 
-  // Queries, limits, a packed tile and room to pack it, for a block of so many rows.
-  uint64_t ScratchFloats(uint64_t padded_rows) const {
-    return RoundUp(padded_rows * spec_.head_dim, 16) + 4 * RoundUp(padded_rows, 16) +
-           kTileKeys * (spec_.head_dim + value_pitch_) + kernels_.panel * PitchOf(spec_.head_dim);
+  // Queries and limits of a block of so many rows.
+  uint64_t RowFloats(uint64_t padded_rows) const {
+    return RoundUp(padded_rows * spec_.head_dim, 16) + 4 * RoundUp(padded_rows, 16);
+  }
+  // A packed tile and room to pack it.
+  uint64_t TileFloats() const {
+    return kTileKeys * (spec_.head_dim + value_pitch_) + kernels_.panel * PitchOf(spec_.head_dim);
   }
 
-  // Every range of every block is a task; then the ranges of each block are merged.
+  // Every range of some blocks is a task; then the ranges of each block are merged.
   void RunByRanges(ThreadPool& pool) {
     struct Task {
-      const Block* block;
-      uint64_t range, partial;
+      std::span<const Block> blocks;
+      uint64_t range;  // Counted from their first.
     };
+    // Blocks of one sequence with few rows go together: they see the same keys.
+    uint64_t most_together = blocks_.size();
+    if (num_partials_ / spec_.kv_heads < 2 * pool.num_threads()) {
+      most_together = std::max<uint64_t>(1, num_partials_ / (2 * pool.num_threads()));
+    }
     std::vector<Task> tasks;
-    for (const Block& block : blocks_) {
-      for (uint64_t i = 0; i < block.num_ranges(); ++i) {
-        tasks.push_back({&block, block.first_range() + i, block.first_partial + i});
+    for (size_t first = 0; first < blocks_.size();) {
+      const Block& block = blocks_[first];
+      size_t end = first + 1;
+      while (end < blocks_.size() && end - first < most_together && block.rows <= kFewRows &&
+             blocks_[end].input == block.input && blocks_[end].first_row == block.first_row) {
+        ++end;
       }
+      for (uint64_t i = 0; i < block.num_ranges(); ++i) {
+        tasks.push_back({std::span(blocks_).subspan(first, end - first), i});
+      }
+      first = end;
     }
     uint64_t largest = 0;
     for (const Block& block : blocks_) largest = std::max(largest, block.rows);
     const uint64_t padded = largest + kernels_.padding;
     const size_t size = RoundUp(Partial::Floats(padded, value_pitch_), 16);
-    const AlignedBytes memory(tasks.size() * size * sizeof(float));
-    float* partials = memory.floats();
+    const AlignedBytes memory(num_partials_ * size * sizeof(float));
+    const auto partial = [&](const Block& block, uint64_t range) {
+      return Partial(memory.floats() + (block.first_partial + range) * size, padded);
+    };
     pool.ParallelFor(tasks.size(), [&](size_t i, size_t thread) {
       const Task& task = tasks[i];
-      const Block& block = *task.block;
-      float* scratch = Scratch(thread, ScratchFloats(block.rows + kernels_.padding));
-      const RowBlock rows = PrepareRows(block, scratch);
-      RunRange(block, task.range, rows, scratch, Partial(partials + task.partial * size, padded));
+      float* scratch = Scratch(
+          thread, TileFloats() + task.blocks.size() * RowFloats(largest + kernels_.padding));
+      std::vector<RowBlock> rows;
+      for (const Block& block : task.blocks) {
+        rows.push_back(WithPartial(PrepareRows(block, scratch), partial(block, task.range)));
+      }
+      RunRange(task.blocks, task.blocks[0].first_range() + task.range, rows, scratch);
     });
     pool.ParallelFor(blocks_.size(), [&](size_t i, size_t) {
       const Block& block = blocks_[i];
-      const Partial total(partials + block.first_partial * size, padded);
-      for (uint64_t k = 1; k < block.num_ranges(); ++k) {
-        const Partial range(partials + (block.first_partial + k) * size, padded);
-        Merge(range, block.rows, total);
-      }
+      const Partial total = partial(block, 0);
+      for (uint64_t k = 1; k < block.num_ranges(); ++k) Merge(partial(block, k), block.rows, total);
       Finish(block, total);
     });
   }
 
-  // What the rows of a block see of one range of keys. `prepared` and `memory` come from
-  // PrepareRows.
-  void RunRange(const Block& block, uint64_t range, const RowBlock& prepared, float* memory,
-                const Partial& result) const {
-    const uint64_t padded = block.rows + kernels_.padding;
-    RowBlock rows = prepared;
-    rows.max = result.max;
-    rows.sum = result.sum;
-    rows.values = result.values;
+  static RowBlock WithPartial(RowBlock rows, const Partial& partial) {
+    rows.max = partial.max;
+    rows.sum = partial.sum;
+    rows.values = partial.values;
+    return rows;
+  }
+
+  // What the rows of blocks that see the same keys see of one range. `memory`: [TileFloats()].
+  void RunRange(std::span<const Block> blocks, uint64_t range, std::span<const RowBlock> rows,
+                float* memory) const {
     float* keys = memory;
     float* values = keys + kTileKeys * spec_.head_dim;
     float* packing = values + kTileKeys * value_pitch_;
-    std::fill_n(rows.max, padded, kLowest);
-    std::fill_n(rows.sum, padded, 0.0f);
-    std::fill_n(rows.values, padded * value_pitch_, 0.0f);
+    for (const RowBlock& block : rows) {
+      const uint64_t padded = block.rows + kernels_.padding;
+      std::fill_n(block.max, padded, kLowest);
+      std::fill_n(block.sum, padded, 0.0f);
+      std::fill_n(block.values, padded * value_pitch_, 0.0f);
+    }
 
-    const uint64_t begin = std::max(block.begin, range * kRangeKeys);
-    const uint64_t end = std::min(block.end, (range + 1) * kRangeKeys);
+    const uint64_t begin = std::max(blocks[0].begin, range * kRangeKeys);
+    const uint64_t end = std::min(blocks[0].end, (range + 1) * kRangeKeys);
     for (uint64_t first = begin / kTileKeys * kTileKeys; first < end; first += kTileKeys) {
-      const CacheTile tile = {
-          .keys = TileOf(block.input->keys, block, first, spec_.head_dim),
-          .values = TileOf(block.input->values, block, first, spec_.value_dim),
-          .begin = std::max(begin, first) - first,
-          .end = std::min(end, first + kTileKeys) - first,
-          .dim = spec_.head_dim,
-          .value_dim = spec_.value_dim,
-      };
-      kernels_.pack_keys(tile, packing, keys);
-      kernels_.pack_values(tile, values);
-      kernels_.attend({.keys = keys,
-                       .values = values,
-                       .dim = spec_.head_dim,
-                       .value_pitch = value_pitch_,
-                       .first = static_cast<int64_t>(first),
-                       .softcap = spec_.softcap},
-                      rows);
+      for (size_t i = 0; i < blocks.size(); ++i) {
+        const Block& block = blocks[i];
+        const CacheTile tile = {
+            .keys = TileOf(block.input->keys, block, first, spec_.head_dim),
+            .values = TileOf(block.input->values, block, first, spec_.value_dim),
+            .begin = std::max(begin, first) - first,
+            .end = std::min(end, first + kTileKeys) - first,
+            .dim = spec_.head_dim,
+            .value_dim = spec_.value_dim,
+        };
+        kernels_.pack_keys(tile, packing, keys);
+        kernels_.pack_values(tile, values);
+        kernels_.attend({.keys = keys,
+                         .values = values,
+                         .dim = spec_.head_dim,
+                         .value_pitch = value_pitch_,
+                         .first = static_cast<int64_t>(first),
+                         .softcap = spec_.softcap},
+                        rows[i]);
+      }
     }
   }
 
@@ -234,7 +266,7 @@ class AttentionCall {
     return cache;
   }
 
-  // Queries and limits of a block, in `memory` [ScratchFloats], which is advanced beyond them.
+  // Queries and limits of a block, in `memory` [RowFloats], which is advanced beyond them.
   RowBlock PrepareRows(const Block& block, float*& memory) const {
     const uint64_t padded = block.rows + kernels_.padding;
     const uint64_t dim = spec_.head_dim;

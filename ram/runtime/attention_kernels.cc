@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "ram/runtime/attention_kernels.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // After foreach_target.h.
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "ram/runtime/simd_dispatch.h"
 #include "ram/runtime/transpose-inl.h"
@@ -52,6 +53,15 @@ HWY_INLINE void CopyWide(const T* HWY_RESTRICT from, size_t n, float* HWY_RESTRI
   for (; i < n; ++i) out[i] = Wide(from[i]);
 }
 
+// A head's rows lie a page apart in a cache, too far for the CPU to see a pattern.
+constexpr size_t kRowsAhead = 16;
+constexpr size_t kLineBytes = 64;
+
+template <typename T>
+HWY_INLINE void FetchRow(const T* row, size_t n) {
+  for (size_t i = 0; i < n; i += kLineBytes / sizeof(T)) hwy::Prefetch(row + i);
+}
+
 template <typename T>
 void PackKeysOf(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_RESTRICT out) {
   const size_t dim = tile.dim;
@@ -66,6 +76,9 @@ void PackKeysOf(const CacheTile& tile, float* HWY_RESTRICT scratch, float* HWY_R
       if (token < tile.begin || token >= tile.end) {
         std::memset(row, 0, dim * sizeof(float));
       } else {
+        if (token + kRowsAhead < tile.end) {
+          FetchRow(keys + (token + kRowsAhead) * tile.keys.pitch, dim);
+        }
         CopyWide(keys + token * tile.keys.pitch, dim, row);
       }
     }
@@ -86,6 +99,9 @@ void PackValuesOf(const CacheTile& tile, float* HWY_RESTRICT out) {
   for (size_t token = first; token < last; ++token) {
     const bool exists = token >= tile.begin && token < tile.end;
     const T* from = static_cast<const T*>(tile.values.data) + token * tile.values.pitch;
+    if (token + kRowsAhead < tile.end) {
+      FetchRow(from + kRowsAhead * tile.values.pitch, tile.value_dim);
+    }
     for (size_t c = 0; c < tile.value_dim; c += kPanel) {
       float* to = out + c * kTileKeys + token * kPanel;
       const size_t n = exists ? HWY_MIN(kPanel, tile.value_dim - c) : 0;

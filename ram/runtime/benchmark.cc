@@ -438,6 +438,8 @@ Result<ModelSpeed> BenchmarkModel(Engine& engine, Graph graph, const WeightSourc
   for (const LayerGraph& layer : graph.layers) {
     speed.flops_per_token += AttentionFlops(layer, static_cast<double>(context) / 2);
   }
+  speed.state_bytes_per_step =
+      SequenceReadBytes(graph, Dtype::kF32, context + benchmark.new_tokens / 2);
   RAM_ASSIGN_OR_RETURN(const ResidentModel model,
                        ResidentModel::Load(std::move(graph), source, &engine.pool()));
   const uint64_t hidden = model.graph().hidden;

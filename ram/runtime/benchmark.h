@@ -47,10 +47,11 @@ struct ModelBenchmark {
 };
 
 struct ModelSpeed {
-  double score_tokens = 0;      // Tokens/s: log-probabilities of every token of a context.
-  double decode_tokens = 0;     // Tokens/s, all sequences together, behind the context.
-  double flops_per_token = 0;   // Multiplications and additions of scoring, on average.
-  uint64_t bytes_per_step = 0;  // Weights that are read to decode one token of one sequence.
+  double score_tokens = 0;            // Tokens/s: log-probabilities of every token of a context.
+  double decode_tokens = 0;           // Tokens/s, all sequences together, behind the context.
+  double flops_per_token = 0;         // Multiplications and additions of scoring, on average.
+  uint64_t bytes_per_step = 0;        // Weights that are read to decode one token of one sequence.
+  uint64_t state_bytes_per_step = 0;  // Keys, values and recurrent states, on average.
   uint64_t weight_bytes = 0;
 };
 

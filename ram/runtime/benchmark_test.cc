@@ -12,6 +12,7 @@
 #include "ram/base/json.h"
 #include "ram/family/catalog.h"
 #include "ram/runtime/random_weights.h"
+#include "ram/runtime/state.h"
 
 namespace ram {
 namespace {
@@ -91,6 +92,7 @@ TEST(BenchmarkTest, RandomModelsRunInEveryForm) {
     EXPECT_GT(speed->flops_per_token, 0);
     // One token needs two of four experts, and no embedding.
     EXPECT_LT(speed->bytes_per_step, speed->weight_bytes);
+    EXPECT_EQ(speed->state_bytes_per_step, SequenceReadBytes(*graph, Dtype::kF32, 13));
     tiny.context = 65;
     EXPECT_FALSE(BenchmarkModel(**engine, *graph, source, tiny, {}).ok());
   }

@@ -147,7 +147,10 @@ CacheView LayerState::values() const {
 
 DeltaState LayerState::delta() { return {conv_.data(), recurrent_.data()}; }
 
-uint64_t SequenceStateBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens) {
+namespace {
+
+// Of the tokens that are held, or of the memory for them.
+uint64_t StateBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens, bool memory) {
   uint64_t bytes = 0;
   for (const LayerGraph& layer : graph.layers) {
     if (const auto* delta = std::get_if<DeltaGraph>(&layer.mixer)) {
@@ -156,9 +159,20 @@ uint64_t SequenceStateBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens
     }
     const TokenShape shape = TokenShapeOf(layer);
     const uint64_t held = shape.keep > 0 ? std::min(shape.keep, num_tokens) : num_tokens;
-    bytes += CapacityFor(held, shape.keep) * (shape.key_cols + shape.value_cols) * BytesOf(dtype);
+    bytes += (memory ? CapacityFor(held, shape.keep) : held) * (shape.key_cols + shape.value_cols) *
+             BytesOf(dtype);
   }
   return bytes;
+}
+
+}  // namespace
+
+uint64_t SequenceStateBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens) {
+  return StateBytes(graph, dtype, num_tokens, /*memory=*/true);
+}
+
+uint64_t SequenceReadBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens) {
+  return StateBytes(graph, dtype, num_tokens, /*memory=*/false);
 }
 
 SequenceState MakeSequenceState(const Graph& graph, Dtype dtype) {

@@ -65,5 +65,7 @@ SequenceState MakeSequenceState(const Graph& graph, Dtype dtype);
 
 // Bytes that one sequence takes once it has num_tokens that came a few at a time.
 uint64_t SequenceStateBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens);
+// Of these, what the next token reads.
+uint64_t SequenceReadBytes(const Graph& graph, Dtype dtype, uint64_t num_tokens);
 
 }  // namespace ram
