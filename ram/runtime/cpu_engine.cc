@@ -25,6 +25,7 @@ namespace {
 
 constexpr uint64_t kTaskFloats = 16 * 1024;
 // Largest buffers of Experts and of transposed heads.
+constexpr uint64_t kExpertBytes = uint64_t{1} << 20;  // Per thread.
 constexpr uint64_t kScratchBytes = uint64_t{64} << 20;
 // Columns of the tiles that Products hands to a sink.
 constexpr uint64_t kSinkCols = 256;
@@ -264,29 +265,45 @@ void CpuEngine::ExpertVisits(Rows x, std::span<const Visit> visits, const Routes
   products_->Multiply(second, pool_);
 }
 
+// How many of the visits go together: those of whole experts up to `enough`, or of one expert.
+uint64_t SlabOfExperts(std::span<const Visit> visits, uint64_t enough, uint64_t most) {
+  uint64_t num = 0;
+  while (num < visits.size()) {
+    uint64_t end = num;
+    while (end < visits.size() && visits[end].expert == visits[num].expert) ++end;
+    if (num > 0 && end > enough) break;
+    num = end;
+  }
+  return std::min(num, most);
+}
+
 void CpuEngine::Experts(Rows x, const Routes& routes, const ExpertSpec& spec, Rows out) {
   RAM_CHECK(routes.expert.size() == x.rows * routes.top_k);
   const std::vector<Visit> visits = SortByExpert(routes, spec.gate.count);
-  std::vector<uint32_t> place(visits.size());  // Of a route among the visits.
-  for (uint32_t i = 0; i < visits.size(); ++i) place[visits[i].route] = i;
-
-  // As many visits at once as the buffers hold; each expert's weights are decoded once, or once per
-  // slab where it has more visits than a slab.
+  // Some experts at a time, so few that what they make stays in cache; their weights are decoded
+  // once, or where one has more visits than the buffers hold, once for each slab.
   const uint64_t floats_per_visit = x.cols + out.cols + spec.gate.rows + spec.up.rows;
-  const uint64_t slab = std::max<uint64_t>(64, kScratchBytes / (floats_per_visit * sizeof(float)));
+  const auto visits_in = [&](uint64_t bytes) {
+    return std::max<uint64_t>(64, bytes / (floats_per_visit * sizeof(float)));
+  };
+  const uint64_t most = visits_in(kScratchBytes);
+  const uint64_t enough = visits_in(kExpertBytes * pool_.num_threads());
   ForRows(out.rows, out.cols, [&](uint64_t r) { std::fill_n(out.row(r), out.cols, 0.0F); });
-  for (uint64_t first = 0; first < visits.size(); first += slab) {
-    const uint64_t num = std::min<uint64_t>(slab, visits.size() - first);
+  uint64_t num = 0;
+  for (uint64_t first = 0; first < visits.size(); first += num) {
+    num = SlabOfExperts(std::span(visits).subspan(first), enough, most);
     const Rows result = expert_out_.Take(num, out.cols);
     ExpertVisits(x, std::span(visits).subspan(first, num), routes, spec, result);
-    // Experts ascend within a token and from slab to slab, so the order of the sum is that of the
-    // routes however the visits are cut.
-    ForRows(out.rows, out.cols * routes.top_k, [&](uint64_t r) {
-      for (uint64_t route = r * routes.top_k; route < (r + 1) * routes.top_k; ++route) {
-        const uint64_t at = place[route];
-        if (at < first || at >= first + num) continue;
-        const float weight = spec.weight_input ? 1.0F : routes.weight[route];
-        steps_->AddScaled(result.row(at - first), weight, out.cols, out.row(r));
+    // Experts ascend from visit to visit, so the order of a sum is that of the token's routes
+    // however the visits are cut. Tasks are columns: two visits may be of one token.
+    const uint64_t tasks = (out.cols + kSinkCols - 1) / kSinkCols;
+    pool_.ParallelFor(tasks, [&](size_t task, size_t) {
+      const uint64_t col = task * kSinkCols;
+      const uint64_t cols = std::min(kSinkCols, out.cols - col);
+      for (uint64_t i = 0; i < num; ++i) {
+        const Visit& visit = visits[first + i];
+        const float weight = spec.weight_input ? 1.0F : routes.weight[visit.route];
+        steps_->AddScaled(result.row(i) + col, weight, cols, out.row(visit.token) + col);
       }
     });
   }
