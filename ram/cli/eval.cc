@@ -152,6 +152,12 @@ Result<bool> TakeEarlier(const std::filesystem::path& path, const Options& optio
   return true;
 }
 
+// One of several models went wrong: which one.
+Error NameModel(const RunnableModel& model, const Error& error) {
+  if (error.message.starts_with(model.name)) return error;
+  return {error.code, fmt::format("{}: {}", model.name, error.message)};
+}
+
 Result<Evaluated> EvaluateModel(const std::string& name, const Options& options, const Text& text,
                                 Context& context) {
   RAM_ASSIGN_OR_RETURN(const RunnableModel model, options.run.Open(name));
@@ -204,7 +210,7 @@ Result<Evaluated> EvaluateModel(const std::string& name, const Options& options,
   RAM_RETURN_IF_ERROR(saving);
   if (!status) {  // What is done stays.
     if (!done.scores.windows.empty()) RAM_RETURN_IF_ERROR(WriteScores(done.scores, path));
-    return status.error();
+    return NameModel(model, status.error());
   }
   done.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   done.new_tokens = done.scores.num_tokens() - earlier_tokens;

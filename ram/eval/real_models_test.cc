@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "ram/checkpoint/checkpoint.h"
 #include "ram/checkpoint/testing.h"
 #include "ram/eval/score_windows.h"
+#include "ram/eval/scored_logits.h"
 #include "ram/eval/windows.h"
 #include "ram/runtime/evaluate.h"
 #include "ram/runtime/generate.h"
@@ -344,6 +346,62 @@ TEST(ScoreWindowsTest, DocumentsAreScoredAsOne) {
   ASSERT_TRUE(ScoreWindows(**engine, evaluator, set->windows, nullptr, {}, nullptr, &part));
   EXPECT_EQ(part.token_nll, whole.token_nll);
   EXPECT_EQ(part.token_hashes, whole.token_hashes);
+}
+
+// The small Llama with weights that overflow in the third layer.
+void WriteOverflowing(const fs::path& folder) {
+  fs::create_directories(folder);
+  const fs::path source = kTestData / "stories260K";
+  for (const char* name : {"config.json", "tokenizer.json"}) {
+    fs::copy_file(source / name, folder / name);
+  }
+  const auto checkpoint = Checkpoint::Open(source);
+  ASSERT_TRUE(checkpoint);
+  std::vector<TensorWithBytes> tensors;
+  for (const TensorInfo& tensor : checkpoint->tensors()) {
+    std::vector<uint8_t> bytes(tensor.num_bytes);
+    ASSERT_TRUE(checkpoint->Read(tensor, 0, bytes));
+    if (tensor.name == "model.layers.2.mlp.down_proj.weight") {
+      const std::vector<float> huge(tensor.num_bytes / sizeof(float), 3e38F);
+      std::memcpy(bytes.data(), huge.data(), tensor.num_bytes);
+    }
+    tensors.push_back({{tensor.name, tensor.dtype, tensor.shape}, std::move(bytes)});
+  }
+  WriteSafetensors(folder / "model.safetensors", tensors);
+}
+
+TEST(ScoreWindowsTest, SaysWhichWindowAndLayerStoppedBeingNumbers) {
+  const TempDirectory directory("overflow");
+  WriteOverflowing(directory.path() / "model");
+  const Model model = OpenModel(directory.path() / "model");
+  std::vector<Window> windows(3);
+  for (Window& window : windows) window.ids = {1, 300, 301, 302};
+  ThreadPool pool(1);
+  auto engine = MakeCpuEngine(&pool, {});
+  ASSERT_TRUE(engine);
+  const auto plan = PlanEvaluation(*model.source, model.graph, **engine, WindowLengths(windows), 0);
+  ASSERT_TRUE(plan);
+  Evaluator evaluator(**engine, *model.source, model.graph, *plan, ".");
+  Scores scores;
+  const auto run = [&] {
+    return ScoreWindows(**engine, evaluator, windows, nullptr, {}, nullptr, &scores);
+  };
+  const Status first = run();
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.error().message, "layer 2 turns window 0 into values that are not numbers");
+  // Two windows are there from before: the third is the first that runs.
+  for (size_t w = 0; w < 2; ++w) {
+    AddWindow(&scores, 0, std::vector<float>{1, 2, 3}, HashTokens(windows[w].ids));
+  }
+  const Status later = run();
+  ASSERT_FALSE(later);
+  EXPECT_EQ(later.error().message, "layer 2 turns window 2 into values that are not numbers");
+  EXPECT_EQ(scores.windows.size(), 2);
+
+  const auto body = [](const LogitBlock&) -> Status { return Done{}; };
+  const Status logits = ForScoredLogits(**engine, evaluator, windows, {}, body);
+  ASSERT_FALSE(logits);
+  EXPECT_EQ(logits.error().message, "layer 2 turns window 0 into values that are not numbers");
 }
 
 }  // namespace

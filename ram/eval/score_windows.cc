@@ -104,6 +104,7 @@ Status ScoreWindows(Engine& engine, Evaluator& evaluator, std::span<const Window
                        FedTokens(windows.subspan(first), evaluator.vocabulary()));
   std::vector<TokenIds> sequences;
   Evaluator::Position position;
+  position.noun = "window";
   for (size_t w = 0; w < windows.size(); ++w) {
     position.total_tokens += windows[w].ids.size() - 1;
     if (w < first) position.done_tokens += windows[w].ids.size() - 1;
@@ -117,12 +118,8 @@ Status ScoreWindows(Engine& engine, Evaluator& evaluator, std::span<const Window
     std::vector<SequenceScore> results(run.size());
     const FinalBody scorer = MakeScorer(
         engine, std::span<const TokenIds>(sequences).subspan(at - first, run.size()), results);
-    Status status = evaluator.Run(run, position, watcher, scorer);
-    if (!status) {
-      if (at == 0) return status;  // Sequences are numbered as windows.
-      return Error{status.error().code,
-                   fmt::format("from window {} on: {}", at, status.error().message)};
-    }
+    position.first_number = at;
+    RAM_RETURN_IF_ERROR(evaluator.Run(run, position, watcher, scorer));
     for (size_t s = 0; s < run.size(); ++s, ++at) {
       collector.Add(at,
                     std::span<const float>(results[s].nll).subspan(windows[at].first_scored - 1));

@@ -46,6 +46,7 @@ Status ForScoredLogits(Engine& engine, Evaluator& evaluator, std::span<const Win
                        FedTokens(windows, evaluator.vocabulary()));
   std::vector<uint64_t> first_row;
   Evaluator::Position position;
+  position.noun = "window";
   uint64_t row = 0;
   for (const Window& window : windows) {
     first_row.push_back(row);
@@ -61,12 +62,8 @@ Status ForScoredLogits(Engine& engine, Evaluator& evaluator, std::span<const Win
       const size_t w = at + rows.sequence;
       return EmitRows(engine, windows[w], w, first_row[w], rows, &buffer, body);
     };
-    Status status = evaluator.Run(run, position, watcher, final_body);
-    if (!status) {
-      if (at == 0) return status;  // Sequences are numbered as windows.
-      return Error{status.error().code,
-                   fmt::format("from window {} on: {}", at, status.error().message)};
-    }
+    position.first_number = at;
+    RAM_RETURN_IF_ERROR(evaluator.Run(run, position, watcher, final_body));
     for (size_t s = 0; s < run.size(); ++s) position.done_tokens += run[s].size();
     at += run.size();
     left = left.subspan(run.size());

@@ -68,6 +68,10 @@ bool AllFinite(const Rows& rows) {
   return true;
 }
 
+std::string NameOf(const Evaluator::Position& position, size_t sequence) {
+  return fmt::format("{} {}", position.noun, position.first_number + sequence);
+}
+
 uint64_t RowBytes(const Graph& graph) { return graph.hidden * sizeof(float); }
 
 }  // namespace
@@ -179,8 +183,8 @@ Status Evaluator::EmbedAll(std::span<const TokenIds> sequences,
 }
 
 Status Evaluator::RunOneLayer(int layer, std::span<const TokenIds> sequences,
-                              std::span<const SequenceBatch> batches, HiddenStore* store,
-                              Rows buffer) {
+                              std::span<const SequenceBatch> batches, const Position& position,
+                              HiddenStore* store, Rows buffer) {
   const bool is_last = layer + 1 == plan_.num_layers;
   RAM_ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedWeights> weights,
                        weights_.Get(layer, is_last ? -1 : layer + 1));
@@ -200,16 +204,16 @@ Status Evaluator::RunOneLayer(int layer, std::span<const TokenIds> sequences,
     for (size_t s = 0; s < batch.num_sequences; ++s) {
       if (AllFinite(rows.slice(segments[s].first_row, segments[s].num_rows))) continue;
       return Error{ErrorCode::kCorrupt,
-                   fmt::format("layer {} turns sequence {} into values that are not numbers", layer,
-                               batch.first_sequence + s)};
+                   fmt::format("layer {} turns {} into values that are not numbers", layer,
+                               NameOf(position, batch.first_sequence + s))};
     }
     RAM_RETURN_IF_ERROR(store->Write(batch.first_row, rows));
   }
   return Done{};
 }
 
-Status Evaluator::Finish(std::span<const TokenIds> sequences, HiddenStore* store, Rows buffer,
-                         const FinalBody& body) {
+Status Evaluator::Finish(std::span<const TokenIds> sequences, const Position& position,
+                         HiddenStore* store, Rows buffer, const FinalBody& body) {
   RAM_ASSIGN_OR_RETURN(const std::shared_ptr<const LoadedWeights> weights,
                        weights_.Get(-1, std::nullopt));
   RAM_ASSIGN_OR_RETURN(const BoundEnds ends, BoundEnds::Bind(graph_, *weights, "the model"));
@@ -219,7 +223,7 @@ Status Evaluator::Finish(std::span<const TokenIds> sequences, HiddenStore* store
       const uint64_t num = std::min(kHeadRows, sequences[s].size() - first);
       RAM_ASSIGN_OR_RETURN(const Rows rows, store->Read(row + first, num, buffer));
       ends.FinalNorm(engine_, rows, rows);
-      RAM_RETURN_IF_ERROR(body({s, first, rows, ends}));
+      RAM_RETURN_IF_ERROR(body({s, NameOf(position, s), first, rows, ends}));
     }
     row += sequences[s].size();
   }
@@ -256,10 +260,10 @@ Status Evaluator::Run(std::span<const TokenIds> sequences, const Position& posit
   RAM_RETURN_IF_ERROR(EmbedAll(sequences, batches, &*store, buffer_rows));
   for (int layer = 0; layer < plan_.num_layers; ++layer) {
     RAM_RETURN_IF_ERROR(watcher.Check());
-    RAM_RETURN_IF_ERROR(RunOneLayer(layer, sequences, batches, &*store, buffer_rows));
+    RAM_RETURN_IF_ERROR(RunOneLayer(layer, sequences, batches, position, &*store, buffer_rows));
     report(static_cast<uint64_t>(layer) + 1);
   }
-  RAM_RETURN_IF_ERROR(Finish(sequences, &*store, buffer_rows, body));
+  RAM_RETURN_IF_ERROR(Finish(sequences, position, &*store, buffer_rows, body));
   report(parts);
   return Done{};
 }
@@ -281,9 +285,8 @@ FinalBody MakeScorer(Engine& engine, std::span<const TokenIds> sequences,
     for (uint64_t i = 0; i < num; ++i) {
       if (!std::isfinite(heads[i].nll)) {
         return Error{ErrorCode::kCorrupt,
-                     fmt::format("the head gives token {} of sequence {} a probability that is not "
-                                 "a number",
-                                 rows.first_token + i + 1, rows.sequence)};
+                     fmt::format("the head gives token {} of {} a probability that is not a number",
+                                 rows.first_token + i + 1, rows.called)};
       }
       score.nll[rows.first_token + i] = heads[i].nll;
       score.argmax[rows.first_token + i] = heads[i].argmax;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ram/base/progress.h"
@@ -48,6 +49,7 @@ Result<EvaluationPlan> PlanEvaluation(const WeightSource& source, const Graph& g
 // [first_token, first_token + rows)), after the final norm.
 struct FinalRows {
   size_t sequence;
+  std::string called;  // What messages call it: "sequence 3".
   uint64_t first_token;
   Rows hidden;
   const BoundEnds& ends;
@@ -72,6 +74,10 @@ class Evaluator {
   struct Position {
     uint64_t done_tokens = 0;
     uint64_t total_tokens = 0;  // 0: those of the sequences.
+    // What messages call the first sequence: they speak of windows, say, of which some were run
+    // before.
+    std::string_view noun = "sequence";
+    size_t first_number = 0;
   };
   Status Run(std::span<const TokenIds> sequences, const Position& position, const Watcher& watcher,
              const FinalBody& body);
@@ -92,9 +98,10 @@ class Evaluator {
   Status EmbedAll(std::span<const TokenIds> sequences, std::span<const SequenceBatch> batches,
                   HiddenStore* store, Rows buffer);
   Status RunOneLayer(int layer, std::span<const TokenIds> sequences,
-                     std::span<const SequenceBatch> batches, HiddenStore* store, Rows buffer);
-  Status Finish(std::span<const TokenIds> sequences, HiddenStore* store, Rows buffer,
-                const FinalBody& body);
+                     std::span<const SequenceBatch> batches, const Position& position,
+                     HiddenStore* store, Rows buffer);
+  Status Finish(std::span<const TokenIds> sequences, const Position& position, HiddenStore* store,
+                Rows buffer, const FinalBody& body);
 
   Engine& engine_;
   const Graph& graph_;

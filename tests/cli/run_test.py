@@ -152,7 +152,7 @@ def test_bad_models():
         del tensors["model.layers.4.mlp.up_proj.weight"]
 
     for name, change, fragments in (("nan", with_nan, ["layers.2.self_attn.q_proj"]),
-                                    ("huge", huge, ["layer 1", "not numbers"]),
+                                    ("huge", huge, ["layer 1 turns window 0", "not numbers"]),
                                     ("shape", other_shape, ["layers.0.self_attn.k_proj"]),
                                     ("missing", missing, ["layers.4.mlp.up_proj"])):
         folder = damaged(name, change)
