@@ -18,7 +18,7 @@
 
 #include "bench/machine_limits.h"
 #include "ram/base/half.h"
-#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/aligned_memory.h"
 #include "ram/runtime/amx_product.h"
 #include "ram/runtime/attention.h"
 #include "ram/runtime/isa.h"

@@ -6,9 +6,11 @@
 
 Makes a Llama of 271 million random BF16 weights (hidden 1024, MLP 2816, 16 layers, 16 heads,
 vocabulary 32000) and runs the same windows of tokens through
-  ram                    original, and packed as 4,64: f32-accurate, every position scored
+  ram                    original, and packed as 4,64: f32-accurate, every position scored; where the
+                         machine has AMX also without it
   torch + transformers   BF16 and F32, every position scored
-  llama.cpp              llama-bench of DIR: BF16, Q8_0, Q4_0, Q4_K_M; scores only the last position
+  llama.cpp              llama-perplexity of DIR: BF16, Q8_0, Q4_0, Q4_K_M; scores the second half of
+                         the positions. Three chunks less one chunk, so that loading does not count
 
 Rounds are interleaved, A B C A B C ..., and the best of each is printed: on a shared machine the
 best is what the program can do. Absolute numbers belong to this machine; the ratios are the result.
@@ -106,22 +108,38 @@ def make_gguf(path):
     w.close()
 
 
-def run_ram(ram, folder, context, threads):
+def run_ram(ram, folder, context, threads, isa=None):
     out = subprocess.run([ram, "bench", "model", str(folder), "--context", str(context), "--threads", str(threads),
-                          "--new-tokens", "1", "--runs", "1", "--json"], check=True, capture_output=True, text=True)
+                          "--new-tokens", "1", "--runs", "1", "--json"] + (["--isa", isa] if isa else []),
+                         check=True, capture_output=True, text=True)
     return json.loads(out.stdout)["score_tokens_per_second"]
 
 
-def run_llama_cpp(folder, model, context, threads):
-    out = subprocess.run([f"{folder}/llama-bench", "-m", str(model), "-p", str(context), "-n", "0", "-t", str(threads),
-                          "-r", "1", "-o", "json"], check=True, capture_output=True, text=True)
-    return json.loads(out.stdout)[0]["avg_ts"]
+def best_isa(ram):
+    out = subprocess.run([ram, "bench", "model", "--shape", "llama-layer", "--context", "16", "--new-tokens", "0",
+                          "--runs", "1", "--json"], check=True, capture_output=True, text=True)
+    return json.loads(out.stdout)["engine"]
+
+
+def run_llama_cpp(folder, model, work, context, threads):
+    text = work / "text.txt"
+    if not text.exists():  # A token a byte.
+        rng = np.random.default_rng(3)
+        text.write_bytes(bytes(rng.integers(97, 123, 65536, dtype=np.uint8)))
+    seconds = {}
+    for chunks in (1, 3):
+        start = time.perf_counter()
+        subprocess.run([f"{folder}/llama-perplexity", "-m", str(model), "-f", str(text), "-c", str(context), "-b",
+                        str(context), "-t", str(threads), "--chunks", str(chunks)], check=True, capture_output=True,
+                       text=True, errors="replace")
+        seconds[chunks] = time.perf_counter() - start
+    return 2 * context / (seconds[3] - seconds[1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ram", default="build/ram")
-    parser.add_argument("--llama-cpp", help="folder of llama-bench and llama-quantize")
+    parser.add_argument("--llama-cpp", help="folder of llama-perplexity and llama-quantize")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--torch", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, default=Path("/tmp/ram-bench-peers"))
@@ -140,6 +158,10 @@ def main():
                        check=True)
     runs = {"ram bf16, f32-accurate": lambda: run_ram(args.ram, folder, args.context, args.threads),
             "ram 4,64, f32-accurate": lambda: run_ram(args.ram, packed, args.context, args.threads)}
+    if "amx" in best_isa(args.ram):
+        for name, model in (("bf16", folder), ("4,64", packed)):
+            runs[f"ram {name}, f32-accurate, without AMX"] = lambda m=model: run_ram(
+                args.ram, m, args.context, args.threads, "avx3")
     if not args.no_torch:
         for dtype in ("bfloat16", "float32"):
             runs[f"torch + transformers, {dtype}"] = lambda d=dtype: torch_speed(d, args)
@@ -150,7 +172,8 @@ def main():
             if not model.exists():
                 subprocess.run([f"{args.llama_cpp}/llama-quantize", str(args.work / "bf16.gguf"), str(model), kind],
                                check=True, capture_output=True)
-            runs[f"llama.cpp {kind}"] = lambda m=model: run_llama_cpp(args.llama_cpp, m, args.context, args.threads)
+            runs[f"llama.cpp {kind}"] = lambda m=model: run_llama_cpp(
+                args.llama_cpp, m, args.work, args.context, args.threads)
 
     best = {}
     for r in range(args.rounds):

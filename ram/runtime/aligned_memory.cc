@@ -1,11 +1,13 @@
+#include "ram/runtime/aligned_memory.h"
+
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
 #include "ram/base/bytes.h"
-#include "ram/runtime/loaded_weights.h"
 
 namespace ram {
 namespace {
@@ -17,6 +19,8 @@ constexpr uint64_t kMaxBytes = uint64_t{1} << 40;  // More than any layer, less 
 
 }  // namespace
 
+void AlignedMemory::Free::operator()(uint8_t* data) const { std::free(data); }
+
 uint64_t AlignedMemory::SizeFor(uint64_t bytes) {
   const uint64_t alignment = bytes < kHugePage ? kAlignment : kHugePage;
   return (bytes + alignment - 1) / alignment * alignment;
@@ -27,28 +31,30 @@ Result<AlignedMemory> AlignedMemory::Allocate(uint64_t bytes) {
   if (bytes == 0) return memory;
   if (bytes <= kMaxBytes) {
     memory.size_ = SizeFor(bytes);
-    memory.data_ = static_cast<uint8_t*>(
-        std::aligned_alloc(bytes < kHugePage ? kAlignment : kHugePage, memory.size_));
+    memory.data_.reset(static_cast<uint8_t*>(
+        std::aligned_alloc(bytes < kHugePage ? kAlignment : kHugePage, memory.size_)));
   }
   if (memory.data_ == nullptr) {
     return Error{ErrorCode::kNoSpace,
-                 fmt::format("no memory for weights: {} are needed at once", FormatBytes(bytes))};
+                 fmt::format("no memory: {} are needed at once", FormatBytes(bytes))};
   }
 #ifdef MADV_HUGEPAGE
-  if (memory.size_ >= kHugePage) ::madvise(memory.data_, memory.size_, MADV_HUGEPAGE);
+  // Advice: where it is refused, pages are small.
+  if (memory.size_ >= kHugePage) ::madvise(memory.data(), memory.size_, MADV_HUGEPAGE);
 #endif
   return memory;
 }
 
-AlignedMemory::AlignedMemory(AlignedMemory&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-
-AlignedMemory& AlignedMemory::operator=(AlignedMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
+AlignedBytes::AlignedBytes(uint64_t bytes) {
+  Result<AlignedMemory> memory = AlignedMemory::Allocate(std::max<uint64_t>(bytes, 1));
+  RAM_CHECK(memory.ok());
+  memory_ = *std::move(memory);
 }
 
-AlignedMemory::~AlignedMemory() { std::free(data_); }
+void AlignedBytes::Reserve(uint64_t bytes) {
+  if (bytes <= size()) return;
+  *this = AlignedBytes();  // Not both at once.
+  *this = AlignedBytes(bytes);
+}
 
 }  // namespace ram

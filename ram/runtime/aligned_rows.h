@@ -1,35 +1,13 @@
 #pragma once
 
-// Memory of the CPU engine.
+// Rows of activations of the CPU engine.
 
-#include <cstddef>
 #include <cstdint>
-#include <memory>
 
+#include "ram/runtime/aligned_memory.h"
 #include "ram/runtime/engine.h"
 
 namespace ram {
-
-// At least `bytes`, aligned to 64 bytes, to 2 MiB where the memory is that large: then the system
-// is asked for huge pages. Contents are undefined. Ends the program where memory runs out.
-class AlignedBytes {
- public:
-  AlignedBytes() = default;
-  explicit AlignedBytes(uint64_t bytes);
-
-  uint8_t* data() const { return data_.get(); }
-  float* floats() const { return reinterpret_cast<float*>(data_.get()); }
-  uint64_t size() const { return size_; }
-  // Makes room for `bytes`; contents are lost when it grows.
-  void Reserve(uint64_t bytes);
-
- private:
-  struct Free {
-    void operator()(uint8_t* data) const;
-  };
-  std::unique_ptr<uint8_t, Free> data_;
-  uint64_t size_ = 0;
-};
 
 // Floats from one row to the next: a multiple of 16, and an odd number of cache lines, so that the
 // rows of a column do not fall into the same set of a cache.

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "ram/base/result.h"
-#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/aligned_memory.h"
 #include "ram/runtime/amx_attention.h"
 #include "ram/runtime/amx_product.h"
 #include "ram/runtime/attention.h"

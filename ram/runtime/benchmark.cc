@@ -12,7 +12,7 @@
 #include <utility>
 #include <variant>
 
-#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/aligned_memory.h"
 #include "ram/runtime/forward.h"
 #include "ram/runtime/ops_reference.h"
 #include "ram/runtime/random_weights.h"

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "ram/base/result.h"
-#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/aligned_memory.h"
 #include "ram/runtime/delta_kernels.h"
 #include "ram/runtime/elementwise.h"
 #include "ram/runtime/isa.h"

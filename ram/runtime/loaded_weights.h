@@ -17,29 +17,10 @@
 #include "ram/checkpoint/checkpoint.h"
 #include "ram/family/catalog.h"
 #include "ram/family/kinds.h"
+#include "ram/runtime/aligned_memory.h"
 #include "ram/runtime/matrix.h"
 
 namespace ram {
-
-// Memory aligned to 64 bytes, in 2 MiB pages where the system likes that.
-class AlignedMemory {
- public:
-  AlignedMemory() = default;
-  // At least `bytes`, contents undefined. kNoSpace if the system has none.
-  static Result<AlignedMemory> Allocate(uint64_t bytes);
-  // size() of what Allocate(bytes) gives.
-  static uint64_t SizeFor(uint64_t bytes);
-  AlignedMemory(AlignedMemory&& other) noexcept;
-  AlignedMemory& operator=(AlignedMemory&& other) noexcept;
-  ~AlignedMemory();
-
-  uint8_t* data() const { return data_; }
-  uint64_t size() const { return size_; }
-
- private:
-  uint8_t* data_ = nullptr;
-  uint64_t size_ = 0;
-};
 
 // The tensors of one layer (or of what lies outside the layers), by their names below it:
 // "layers.N." and the root are left out, and so is ".weight": "self_attn.q_proj",

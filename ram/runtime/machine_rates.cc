@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "ram/quant/simd_targets.h"
-#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/aligned_memory.h"
 #if defined(__x86_64__)
 #include "ram/runtime/tile_rate.h"
 #endif

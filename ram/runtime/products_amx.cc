@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "ram/base/result.h"
-#include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/aligned_memory.h"
 #include "ram/runtime/buffer_plan.h"
 
 namespace ram {
