@@ -17,6 +17,7 @@
 #include "ram/cli/stats_json.h"
 #include "ram/cli/verb.h"
 #include "ram/eval/noise.h"
+#include "ram/eval/noise_folder.h"
 #include "ram/eval/noisy_weights.h"
 #include "ram/eval/score_windows.h"
 #include "ram/eval/scores.h"
@@ -125,9 +126,9 @@ std::string DoseText(double dose) { return fmt::format("{:g}", dose); }
 // other than 1 are run with Gaussian noise only: they show how harm grows, not what causes it.
 std::vector<Condition> PlanConditions(const Options& options, const Setup& setup) {
   std::vector<Condition> conditions = {
-      {"original", setup.original.source.get(), {}},
-      {"compressed", setup.compressed.source.get(), {}},
-      {"antithetic", nullptr, Noise{.kind = Noise::Kind::kAntithetic}}};
+      {std::string(kOriginalCondition), setup.original.source.get(), {}},
+      {std::string(kCompressedCondition), setup.compressed.source.get(), {}},
+      {std::string(kAntitheticCondition), nullptr, Noise{.kind = Noise::Kind::kAntithetic}}};
   std::vector<double> doses = options.doses;
   std::ranges::sort(doses);
   for (const Noise::Kind kind : kControls) {
@@ -138,7 +139,7 @@ std::vector<Condition> PlanConditions(const Options& options, const Setup& setup
       if (dose != 1 && kind != Noise::Kind::kGaussian) continue;
       for (uint64_t seed = 1; seed <= options.seeds; ++seed) {
         conditions.push_back(
-            {fmt::format("{}-x{}-seed{}", NoiseKindName(kind), DoseText(dose), seed), nullptr,
+            {NoiseConditionName({std::string(NoiseKindName(kind)), dose, seed}), nullptr,
              Noise{
                  .kind = kind, .dose = dose, .seed = seed, .per_tensor = options.per == "tensor"}});
       }
@@ -220,27 +221,6 @@ WindowScores NllOf(const Scores& scores) {
   WindowScores nll;
   for (const ScoredWindow& window : scores.windows) nll.push_back(window.nll);
   return nll;
-}
-
-NoiseExperiment MakeExperiment(const std::vector<Condition>& conditions,
-                               const std::vector<Scored>& scored) {
-  NoiseExperiment experiment;
-  for (const ScoredWindow& window : scored[0].scores.windows) {
-    experiment.tokens.push_back(static_cast<double>(window.num_tokens));
-  }
-  experiment.original = NllOf(scored[0].scores);
-  experiment.compressed = NllOf(scored[1].scores);
-  experiment.antithetic = NllOf(scored[2].scores);
-  for (size_t c = 3; c < conditions.size(); ++c) {
-    const Noise& noise = *conditions[c].noise;
-    const std::string name(NoiseKindName(noise.kind));
-    std::vector<NoiseControl>& controls = experiment.controls;
-    if (controls.empty() || controls.back().name != name || controls.back().dose != noise.dose) {
-      controls.push_back({name, noise.dose, {}});
-    }
-    controls.back().seeds.push_back(NllOf(scored[c].scores));
-  }
-  return experiment;
 }
 
 // Conditions whose noise is not of the size it should be.
@@ -432,7 +412,10 @@ Status RunNoise(const Options& options, Context& context) {
     scored.push_back(std::move(one));
   }
   context.EndProgress();
-  RAM_ASSIGN_OR_RETURN(const NoiseResult result, AnalyzeNoise(MakeExperiment(conditions, scored)));
+  std::vector<Scores> scores;
+  for (const Scored& one : scored) scores.push_back(one.scores);
+  RAM_ASSIGN_OR_RETURN(const NoiseExperiment experiment, MakeNoiseExperiment(scores));
+  RAM_ASSIGN_OR_RETURN(const NoiseResult result, AnalyzeNoise(experiment));
   std::vector<std::string> sentences = NoiseSentences(result);
   for (std::string& sentence : GateSentences(conditions, scored)) {
     sentences.push_back(std::move(sentence));

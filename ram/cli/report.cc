@@ -9,6 +9,8 @@
 #include "ram/base/file.h"
 #include "ram/cli/score_groups.h"
 #include "ram/cli/verb.h"
+#include "ram/eval/noise.h"
+#include "ram/eval/noise_folder.h"
 #include "ram/plan/plan.h"
 #include "ram/rates/rate_table.h"
 #include "ram/report/plan_facts.h"
@@ -27,6 +29,7 @@ struct Options {
 // What was read so far.
 struct Inputs {
   std::vector<ScoreGroup> scores;
+  std::vector<ReportNoise> noises;
   std::vector<ReportPlan> plans;
   std::vector<LoadedRates> rates;
 };
@@ -78,10 +81,51 @@ Status ReadFileSource(const std::string& given, const ScoreOptions& options, Inp
   return Done{};
 }
 
-// A file, or the folder of a compressed model with its plan and rates.
+// What `ram eval noise` left in a folder.
+Status ReadNoise(const std::filesystem::path& folder, Inputs* inputs) {
+  RAM_ASSIGN_OR_RETURN(const std::vector<Scores> scores, ReadNoiseFolder(folder));
+  const Result<NoiseExperiment> experiment = MakeNoiseExperiment(scores);
+  if (!experiment) {
+    return Error{experiment.error().code,
+                 fmt::format("{}: {}", folder.string(), experiment.error().message)};
+  }
+  const Result<NoiseResult> result = AnalyzeNoise(*experiment);
+  if (!result) {
+    return Error{result.error().code,
+                 fmt::format("{}: {}", folder.string(), result.error().message)};
+  }
+  ReportNoise noise;
+  noise.name = std::filesystem::absolute(folder).lexically_normal().filename().string();
+  noise.what = fmt::format("{}: {}", scores.front().protocol, scores.front().settings);
+  noise.sentences = NoiseSentences(*result);
+  for (const auto& [name, effect] : {std::pair("compressed", &result->compressed),
+                                     {"antithetic", &result->antithetic},
+                                     {"by direction", &result->first_order},
+                                     {"by size", &result->second_order}}) {
+    noise.rows.push_back({name, 1, effect->trimmed, effect->corpus, {}, kUndefined});
+  }
+  for (const ControlEffect& control : result->controls) {
+    ReportNoiseRow row = {control.name,
+                          control.dose,
+                          control.average.trimmed,  // Its interval, around the mean over seeds.
+                          control.average.corpus,
+                          {},
+                          control.z.trimmed};
+    if (control.dose != 1) row.name += fmt::format(" ×{:g}", control.dose);
+    row.typical.value = control.mean.trimmed;
+    row.corpus.value = control.mean.corpus;
+    for (const NoiseEffect& seed : control.seeds) row.seeds.push_back(seed.trimmed.value);
+    noise.rows.push_back(std::move(row));
+  }
+  inputs->noises.push_back(std::move(noise));
+  return Done{};
+}
+
+// A file, the folder of a noise experiment, or that of a compressed model with its plan and rates.
 Status ReadAny(const std::string& given, const ScoreOptions& options, Inputs* inputs) {
   std::error_code error;
   if (!std::filesystem::is_directory(given, error)) return ReadFileSource(given, options, inputs);
+  if (IsNoiseFolder(given)) return ReadNoise(given, inputs);
   bool has_any = false;
   for (const char* name : {"plan.json", "rates.json"}) {
     const std::filesystem::path path = std::filesystem::path(given) / name;
@@ -91,7 +135,9 @@ Status ReadAny(const std::string& given, const ScoreOptions& options, Inputs* in
   }
   if (has_any) return Done{};
   return Error{ErrorCode::kNotFound,
-               fmt::format("{}: a folder without plan.json or rates.json", given)};
+               fmt::format("{}: a folder without plan.json, rates.json or the scores of a noise "
+                           "experiment",
+                           given)};
 }
 
 Result<ReportGroup> MakeReportGroup(const ScoreGroup& scores, const ScoreOptions& options,
@@ -117,6 +163,7 @@ std::string DefaultTitle(const ReportData& data) {
                ? base
                : fmt::format("{} and what it was compared with", base);
   }
+  if (!data.noises.empty()) return data.noises.front().name;
   if (!data.plans.empty()) return ShortModelName(data.plans.front().plan.model);
   return ShortModelName(data.rates.front().table.model);
 }
@@ -135,6 +182,7 @@ Status Report(const Options& options, Context& context) {
       data.groups.push_back(std::move(group));
     }
   }
+  data.noises = std::move(inputs.noises);
   data.plans = std::move(inputs.plans);
   data.rates = std::move(inputs.rates);
   data.title = options.title.empty() ? DefaultTitle(data) : options.title;
@@ -143,13 +191,15 @@ Status Report(const Options& options, Context& context) {
   RAM_RETURN_IF_ERROR(WriteFileAtomically(options.output, page));
   size_t num_models = 0;
   for (const ReportGroup& group : data.groups) num_models += group.models.size();
-  context.Print(fmt::format("wrote {}: {}; {}, {}, {}\n", options.output,
-                            FormatBytesShort(page.size()), Counted(num_models, "model"),
-                            Counted(data.plans.size(), "plan"),
-                            Counted(data.rates.size(), "rate table")));
+  std::string parts = Counted(num_models, "model");
+  if (!data.noises.empty()) parts += ", " + Counted(data.noises.size(), "noise experiment");
+  context.Print(fmt::format(
+      "wrote {}: {}; {}, {}, {}\n", options.output, FormatBytesShort(page.size()), parts,
+      Counted(data.plans.size(), "plan"), Counted(data.rates.size(), "rate table")));
   context.PrintJson({{"file", options.output},
                      {"bytes", page.size()},
                      {"models", num_models},
+                     {"noise_experiments", data.noises.size()},
                      {"plans", data.plans.size()},
                      {"rate_tables", data.rates.size()}});
   return Done{};
@@ -163,7 +213,7 @@ Verb AddReport(CLI::App& app, Context& context) {
       app.add_subcommand("report", "One HTML page with everything: verdict, sizes, windows, plans");
   verb->add_option("FILES", options->sources,
                    "*.scores, logs of llama-perplexity, CSV (NAME=FILE calls it NAME); plan.json, "
-                   "rates.json, or the folder of a compressed model")
+                   "rates.json, or the folder of a compressed model; a folder of ram eval noise")
       ->required();
   verb->add_option("-o,--output", options->output, "The page, e.g. report.html")->required();
   verb->add_option("--title", options->title, "Of the page");

@@ -204,6 +204,35 @@ std::vector<HtmlSection> GroupSections(const ReportGroup& group, size_t number, 
   return sections;
 }
 
+HtmlSection NoiseSection(const ReportNoise& noise, size_t number) {
+  const std::string id = fmt::format("noise{}", number);
+  std::vector<std::vector<std::string>> rows;
+  for (const ReportNoiseRow& row : noise.rows) {
+    const auto change = [](const Estimate& e) { return ChangeText(e.value, Width(e.interval)); };
+    rows.push_back({row.name, change(row.corpus), change(row.typical),
+                    IntervalText(row.typical.interval),
+                    row.seeds.empty() ? "" : std::to_string(row.seeds.size()),
+                    std::isfinite(row.z) ? fmt::format("{:+.1f}", row.z) : ""});
+  }
+  return {id, fmt::format("Noise control: {}", noise.name),
+          HtmlList(noise.sentences, "verdict") +
+              HtmlFigure("Noise control", NoisePlot(id + "-plot", noise),
+                         "How much perplexity rises when the weights are disturbed as much as "
+                         "compression disturbs them. The line through all rows is the compressed "
+                         "model: where it crosses the seeds of a control, noise does the same. "
+                         "An arrow: beyond the edge.") +
+              HtmlTable(fmt::format("Change of perplexity against the original; {}. z: the "
+                                    "compressed model among the seeds, by the typical window",
+                                    noise.what),
+                        {{"condition"},
+                         {"corpus", true},
+                         {"typical", true},
+                         {"95 % interval", true},
+                         {"seeds", true},
+                         {"z", true}},
+                        rows)};
+}
+
 std::string PlanTable(const Plan& plan) {
   std::vector<std::vector<std::string>> rows;
   for (const PlannedModule& module : plan.modules) {
@@ -322,6 +351,9 @@ std::string ReportPage(const ReportData& data) {
       sections.push_back(std::move(section));
     }
   }
+  for (size_t n = 0; n < data.noises.size(); ++n) {
+    sections.push_back(NoiseSection(data.noises[n], n + 1));
+  }
   for (size_t p = 0; p < data.plans.size(); ++p) {
     sections.push_back(PlanSection(data.plans[p], p + 1));
   }
@@ -330,6 +362,7 @@ std::string ReportPage(const ReportData& data) {
   }
   std::vector<std::string> parts;
   if (num_models > 0) parts.push_back(Counted(num_models, "model"));
+  if (!data.noises.empty()) parts.push_back(Counted(data.noises.size(), "noise experiment"));
   if (!data.plans.empty()) parts.push_back(Counted(data.plans.size(), "plan"));
   if (!data.rates.empty()) parts.push_back(Counted(data.rates.size(), "rate table"));
   std::string subtitle =

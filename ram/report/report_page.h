@@ -1,7 +1,7 @@
 #pragma once
 
 // Everything about some models as one HTML file that stands alone: verdict, leaderboard, plots of
-// sizes, windows, pairs, plans and rates (docs/report.md).
+// sizes, windows, pairs, noise control, plans and rates (docs/report.md).
 
 #include <cstddef>
 #include <string>
@@ -29,10 +29,28 @@ struct ReportPlan {
   Plan plan;
 };
 
+// One condition of a noise experiment against the original (docs/evaluation.md).
+struct ReportNoiseRow {
+  std::string name;           // "compressed", "permuted", "gaussian ×2"
+  double dose = 1;            // Of other doses the plot shows what fits.
+  Estimate typical;           // ln of the perplexity ratio: the typical window,
+  Estimate corpus;            // and all of them. Of a control: means over seeds.
+  std::vector<double> seeds;  // The typical window of each; empty for what is no control.
+  double z = kUndefined;      // Where the compressed model lies among the seeds.
+};
+
+struct ReportNoise {
+  std::string name;                  // What to call it.
+  std::string what;                  // "ram-wikitext2: windows of 256, ..."
+  std::vector<ReportNoiseRow> rows;  // The compressed model first.
+  std::vector<std::string> sentences;
+};
+
 // Any part may be empty; the page has the sections that the others allow.
 struct ReportData {
   std::string title;
   std::vector<ReportGroup> groups;
+  std::vector<ReportNoise> noises;
   std::vector<ReportPlan> plans;
   std::vector<LoadedRates> rates;
 };

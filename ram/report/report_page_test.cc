@@ -143,6 +143,34 @@ TEST(Page, HasEverySectionAndIsSound) {
   EXPECT_EQ(page, ReportPage(data)) << "the same data, the same bytes";
 }
 
+ReportNoise MakeNoise(const std::string& name) {
+  ReportNoise noise = {name, "windows of 256", {}, {"Verdict: noise-equivalent."}};
+  noise.rows.push_back({"compressed", 1, {.value = 0.004, .interval = {0.001, 0.007}}, {}, {}});
+  noise.rows.push_back({"permuted",
+                        1,
+                        {.value = 0.003, .interval = {0.002, 0.004}},
+                        {.value = 0.003},
+                        {0.002, 0.004},
+                        -0.5});
+  noise.rows.push_back({name + " ×4", 4, {.value = 0.08}, {.value = 0.09}, {0.07, 0.09}});
+  return noise;
+}
+
+TEST(Page, ShowsNoiseControl) {
+  ReportData data;
+  data.title = "noise";
+  data.noises.push_back(MakeNoise("gaussian"));
+  const std::string page = ReportPage(data);
+  ExpectSound(page);
+  for (const char* part : {"Noise control: gaussian", "Verdict: noise-equivalent.", "permuted",
+                           "gaussian ×4", "-0.5", "windows of 256"}) {
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  }
+  EXPECT_EQ(Count(page, "<svg"), 1u);
+  data.noises[0] = MakeNoise(kHostile);
+  ExpectSound(ReportPage(data));
+}
+
 TEST(Page, IsSafeFromNamesAndTexts) {
   ReportData data;
   data.title = kHostile;

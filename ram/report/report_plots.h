@@ -25,6 +25,10 @@ inline constexpr size_t kMostDots = 800;
 // with its interval (pair_plot.cc).
 std::string PairPlot(std::string_view id, const ReportGroup& group);
 
+// Effects of a compressed model and of noise on the typical window, a row for each condition, with
+// the seeds of every control (noise_plot.cc).
+std::string NoisePlot(std::string_view id, const ReportNoise& noise);
+
 // Layers down, modules across, bits as colour, choice as text (plan_map.cc).
 std::string PlanMap(std::string_view id, const Plan& plan);
 

@@ -1,4 +1,7 @@
 """ram eval noise: the controlled-noise experiment from the command, resumed, and with wrong input."""
+import math
+import shutil
+
 from cli_harness import DATA, INPUT, MOE, STORIES, USAGE, Test, digest, names_in
 
 t = Test()
@@ -10,6 +13,25 @@ WORDS = ("eval", "noise", MOE, "--like", SMALL, "--data", TEXT, "--context", "64
          "--doses", "1,4", "-o", OUT)
 
 t.succeeds(t.run("compress", MOE, "--budget", "4.5bpw", "-o", SMALL))
+
+
+def test_report(found):
+    page = t.scratch / "noise.html"
+    done = t.run("report", OUT, "-o", page)
+    t.succeeds(done)
+    t.check("1 noise experiment" in done.stdout, done.stdout)
+    html = page.read_text()
+    for part in ("Noise control: noise", found["sentences"][0].split(".")[0], "gaussian ×4", "permuted", "<svg"):
+        t.check(part in html, f"the page has {part}")
+    # The picture is of the numbers that the verb gave.
+    typical = 100 * (math.exp(found["compressed"]["trimmed"]["value"]) - 1)
+    t.check(any(f"{typical:+.{digits}f} %" in html for digits in (0, 1, 2, 3)), f"the typical window: {typical}")
+    part = t.scratch / "part"
+    shutil.copytree(OUT, part)
+    (part / "antithetic.scores").unlink()
+    t.refuses(t.run("report", part, "-o", page), INPUT, "part", "antithetic")
+    (part / "compressed.scores").unlink()
+    t.refuses(t.run("report", part, "-o", page), INPUT, "noise experiment")
 
 
 def test_experiment():
@@ -76,5 +98,6 @@ def test_bad_input():
 result = test_experiment()
 test_resume(result)
 test_text()
+test_report(result)
 test_bad_input()
 t.finish()
