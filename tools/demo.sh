@@ -22,4 +22,5 @@ say $ram compress models/moe-8x --budget 4.6bpw --menu 4,64 -o $out/uniform-4-64
 say $ram eval perplexity models/moe-8x $out/moe-8x-4.5bpw $out/uniform-4-64 --windows 32 -o $out/scores
 say $ram compare $out/scores/moe-8x.scores $out/scores/moe-8x-4.5bpw.scores $out/scores/uniform-4-64.scores \
   --base moe-8x
+say $ram study models/moe-8x --short -o $out/study
 printf '\nThe models are in %s; mlx_lm loads them as they are.\n' "$out"

@@ -141,8 +141,16 @@ Status RunStudyVerb(Options options, Context& context) {
   study.engine = engine.get();
   study.watcher = context.MakeWatcher();
   study.note = [&context](const std::string& text) { context.Note(text); };
-  RAM_ASSIGN_OR_RETURN(const ram::Study found, RunStudy(study));
+  const auto ran = RunStudy(study);
   context.EndProgress();
+  if (!ran && ran.error().code == ErrorCode::kCancelled) {
+    return Error{ErrorCode::kCancelled,
+                 fmt::format("stopped on request; arms that are done stay in {}, the same command "
+                             "goes on",
+                             study.folder.string())};
+  }
+  if (!ran) return ran.error();
+  const Study& found = *ran;
 
   OrderedJson json = StudyJson(found);
   json["verdict"] = StudyVerdict(found);

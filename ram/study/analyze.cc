@@ -121,6 +121,8 @@ void AnalyzeStudy(Study* study) {
   study->ladder.clear();
   study->pairs.clear();
   study->steps.clear();
+  study->by_perplexity = {};
+  study->by_divergence = {};
   for (StudyArm& arm : study->arms)
     CompareWithOriginal(study->arms.front(), study->window_tokens, &arm);
   study->ours = FindOurs(study->arms);
