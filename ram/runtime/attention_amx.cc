@@ -230,6 +230,7 @@ void TileAttention::Attend(Rows q, std::span<const AttentionInput> inputs,
     packed_.Reserve(count.bytes());
     BufferPlan place(packed_.data());
     std::vector<PackedHead> heads;
+    heads.reserve(waiting.size());
     for (const Head& head : waiting) {
       heads.push_back(PlaceHead(*head.input, head.kv_head, spec, &place));
     }

@@ -475,6 +475,7 @@ Result<ModelSpeed> BenchmarkModel(Engine& engine, Graph graph, const WeightSourc
     model.Run(engine, ids, {&all, 1}, {&state, 1}, scratch, memory->rows());
   }
   std::vector<SequenceState*> pointers;
+  pointers.reserve(sequences);
   for (SequenceState& state : states) pointers.push_back(&state);
   std::vector<int32_t> next(sequences, ids[0]);
   const std::vector<int32_t> no_targets(sequences, 0);
