@@ -34,6 +34,7 @@ namespace {
 constexpr uint64_t kRangeKeys = 1024;
 // So few rows of a kv head wait for memory.
 constexpr uint64_t kFewRows = 32;
+constexpr uint64_t kPartialBytes = uint64_t{64} << 20;  // Of all ranges of all blocks.
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -159,6 +160,16 @@ class AttentionCall {
     return kTileKeys * (spec_.head_dim + value_pitch_) + kernels_.panel * PitchOf(spec_.head_dim);
   }
 
+  uint64_t LargestBlock() const {
+    uint64_t largest = 0;
+    for (const Block& block : blocks_) largest = std::max(largest, block.rows);
+    return largest;
+  }
+  // Of one range of the largest block.
+  uint64_t PartialFloats() const {
+    return RoundUp(Partial::Floats(LargestBlock() + kernels_.padding, value_pitch_), 16);
+  }
+
   // Every range of some blocks is a task; then the ranges of each block are merged.
   void RunByRanges(ThreadPool& pool) {
     struct Task {
@@ -183,18 +194,15 @@ class AttentionCall {
       }
       first = end;
     }
-    uint64_t largest = 0;
-    for (const Block& block : blocks_) largest = std::max(largest, block.rows);
-    const uint64_t padded = largest + kernels_.padding;
-    const size_t size = RoundUp(Partial::Floats(padded, value_pitch_), 16);
+    const uint64_t padded = LargestBlock() + kernels_.padding;
+    const uint64_t size = PartialFloats();
     const AlignedBytes memory(num_partials_ * size * sizeof(float));
     const auto partial = [&](const Block& block, uint64_t range) {
       return Partial(memory.floats() + (block.first_partial + range) * size, padded);
     };
     pool.ParallelFor(tasks.size(), [&](size_t i, size_t thread) {
       const Task& task = tasks[i];
-      float* scratch = Scratch(
-          thread, TileFloats() + task.blocks.size() * RowFloats(largest + kernels_.padding));
+      float* scratch = Scratch(thread, TileFloats() + task.blocks.size() * RowFloats(padded));
       std::vector<RowBlock> rows;
       for (const Block& block : task.blocks) {
         rows.push_back(WithPartial(PrepareRows(block, scratch), partial(block, task.range)));
