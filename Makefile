@@ -46,7 +46,8 @@ lint:
 
 bench: build
 	cmake --preset $(PRESET) -DRAM_DEVELOPER=ON
-	cmake --build --preset $(PRESET) --target quantize_bench measure_bench solve_bench stats_bench -j $(JOBS)
+	cmake --build --preset $(PRESET) --target quantize_bench measure_bench solve_bench stats_bench \
+	    tokenize_bench vector_bench attention_bench amx_bench -j $(JOBS)
 
 clean:
 	rm -rf build
