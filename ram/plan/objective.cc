@@ -137,12 +137,12 @@ Result<Objective> ParseObjective(std::string_view name) {
 }
 
 const Priors& DefaultPriors() {
-  static const Priors* const priors = [] {
+  static const Priors* const kDefault = [] {
     auto parsed = ParsePriors(kPriorsJson, "ram/plan/priors.json");
     RAM_CHECK(parsed.ok());
     return new Priors(*std::move(parsed));
   }();
-  return *priors;
+  return *kDefault;
 }
 
 Priors FlatPriors() {

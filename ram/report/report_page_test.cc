@@ -149,10 +149,14 @@ ReportNoise MakeNoise(const std::string& name) {
   noise.rows.push_back({"permuted",
                         1,
                         {.value = 0.003, .interval = {0.002, 0.004}},
-                        {.value = 0.003},
+                        {.value = 0.003, .interval = {}},
                         {0.002, 0.004},
                         -0.5});
-  noise.rows.push_back({name + " ×4", 4, {.value = 0.08}, {.value = 0.09}, {0.07, 0.09}});
+  noise.rows.push_back({name + " ×4",
+                        4,
+                        {.value = 0.08, .interval = {}},
+                        {.value = 0.09, .interval = {}},
+                        {0.07, 0.09}});
   return noise;
 }
 

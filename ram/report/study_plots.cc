@@ -214,6 +214,7 @@ std::string StudyPerplexityPlot(std::string_view id, const Study& study) {
   // A broken arm would flatten the others: what is far beyond them lands on the edge, with its
   // number.
   std::vector<double> values;
+  values.reserve(arms.size());
   for (const StudyArm* arm : arms) values.push_back(std::abs(arm->typical.value));
   const double most = std::max(8 * Median(Sorted(values)), 3 * study.margin);
   double low = 0;

@@ -63,9 +63,9 @@ class StudyFolder {
   std::optional<ArmResult> Find(const std::string& arm, const std::string& key) const;
   // Whether there is a result of the arm, under whatever key.
   bool Has(const std::string& arm) const;
-  // Keeps a result; `scores` are those of the same run.
+  // Keeps a result; `of_arm` are the scores of the same run.
   Status Keep(const std::string& arm, const ArmResult& result, const std::string& base,
-              const std::vector<uint64_t>& window_tokens, const Scores& scores) const;
+              const std::vector<uint64_t>& window_tokens, const Scores& of_arm) const;
   // Removes what is not needed once all arms are done.
   void Tidy(bool keep_models) const;
 
