@@ -48,8 +48,8 @@ struct PlanOptions {
   int kv_bits = 16;
 };
 
-// A size in bytes ("16GiB"), bits per weight ("4.5bpw") or a share of the 16-bit size ("45%"); needs
-// no errors, so a table of sizes will do.
+// A size in bytes ("16GiB"), bits per weight ("4.5bpw") or a share of the 16-bit size ("45%");
+// needs no errors, so a table of sizes will do.
 Result<uint64_t> ParseBudget(const std::string& text, const RateTable& rates);
 
 // Bytes of a model in which every module has this choice, as mlx_lm.convert writes it; needs no
