@@ -90,8 +90,9 @@ class AttentionCall {
   void Run(ThreadPool& pool) {
     const bool few_blocks =
         blocks_.size() < 4 * pool.num_threads() && num_partials_ > blocks_.size();
-    if (few_blocks ||
-        std::ranges::all_of(blocks_, [](const Block& block) { return block.rows <= kFewRows; })) {
+    const bool few_rows = LargestBlock() <= kFewRows;
+    if ((few_blocks || few_rows) &&
+        num_partials_ * PartialFloats() * sizeof(float) <= kPartialBytes) {
       return RunByRanges(pool);
     }
     pool.ParallelFor(blocks_.size(), [&](size_t task, size_t thread) {
