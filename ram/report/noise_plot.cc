@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ram/report/plot_axes.h"
 #include "ram/report/report_plots.h"
 #include "ram/report/svg.h"
 
@@ -55,11 +56,7 @@ std::string NoisePlot(std::string_view id, const ReportNoise& noise) {
       "How much perplexity of the typical window rises above the original's: for the "
       "compressed model, the same errors with their signs reversed, and the original "
       "with noise of their size; the table below has the numbers.");
-  for (const RatioTick& tick : RatioTicks(across.first, across.last, 7)) {
-    const double x = across.At(tick.log_ratio);
-    drawing.Line(tick.log_ratio == 0 ? "zero" : "grid", x, kTop - 6, x, bottom);
-    drawing.Text("dim", x, bottom + 20, TextAnchor::kMiddle, tick.label);
-  }
+  DrawRatiosAcross(&drawing, across, kTop - 6, bottom, 7);
   double x = kLeft;
   const auto explain = [&](std::string_view css, SvgMark mark, std::string_view text) {
     drawing.Mark(css, mark, x + 5, 12, 5);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 
+#include "ram/report/plot_axes.h"
 #include "ram/report/report_plots.h"
 #include "ram/report/svg.h"
 
@@ -60,11 +61,7 @@ std::string PairPlot(std::string_view id, const ReportGroup& group) {
                                  "on the same windows, by three estimates with 95 % intervals; "
                                  "the table of pairs has the numbers.",
                                  base));
-  for (const RatioTick& tick : RatioTicks(across.first, across.last, 8)) {
-    const double x = across.At(tick.log_ratio);
-    drawing.Line(tick.log_ratio == 0 ? "zero" : "grid", x, kTop - 6, x, bottom);
-    drawing.Text("dim", x, bottom + 20, TextAnchor::kMiddle, tick.label);
-  }
+  DrawRatiosAcross(&drawing, across, kTop - 6, bottom, 8);
   double x = kLeft;
   for (const Shown& shown : kShown) {
     drawing.Mark(shown.css, shown.mark, x + 5, 12, 5);

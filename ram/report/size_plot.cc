@@ -8,8 +8,8 @@
 #include <cmath>
 
 #include "ram/base/bytes.h"
+#include "ram/report/plot_axes.h"
 #include "ram/report/plot_labels.h"
-#include "ram/report/plot_scale.h"
 #include "ram/report/report_plots.h"
 #include "ram/report/svg.h"
 
@@ -66,20 +66,8 @@ std::pair<double, double> RatioRange(const std::vector<SizePoint>& points) {
 }
 
 void DrawAxes(SvgDrawing* drawing, const SvgAxis& across, const SvgAxis& down) {
-  for (const RatioTick& tick : RatioTicks(down.first, down.last, 7)) {
-    const double y = down.At(tick.log_ratio);
-    drawing->Line(tick.log_ratio == 0 ? "zero" : "grid", kLeft, y, kRight, y);
-    drawing->Text("dim", kLeft - 10, y + 4, TextAnchor::kEnd, tick.label);
-  }
-  const SizeAxis sizes =
-      SizeTicks(static_cast<uint64_t>(across.first), static_cast<uint64_t>(across.last), 10);
-  for (const SizeTick& tick : sizes.ticks) {
-    const double x = across.At(tick.bytes);
-    drawing->Line("grid", x, kTop, x, kBottom);
-    drawing->Text("dim", x, kBottom + 20, TextAnchor::kMiddle, tick.label);
-  }
-  drawing->Line("axis", kLeft, kBottom, kRight, kBottom);
-  drawing->Text("dim", kRight, kBottom + 42, TextAnchor::kEnd, "size in " + sizes.unit);
+  DrawRatiosDown(drawing, down, kLeft, kRight, 7);
+  DrawSizesAcross(drawing, across, {kLeft, kTop, kRight, kBottom});
   drawing->Text("dim", kLeft - 66, kTop - 12, TextAnchor::kStart,
                 "corpus perplexity against the base");
 }

@@ -10,6 +10,7 @@
 
 #include "ram/base/bytes.h"
 #include "ram/report/compare_table.h"
+#include "ram/report/plot_axes.h"
 #include "ram/report/plot_labels.h"
 #include "ram/report/plot_scale.h"
 #include "ram/report/study_page.h"
@@ -24,6 +25,7 @@ constexpr double kLeft = 76;
 constexpr double kRight = 816;
 constexpr double kTop = 58;
 constexpr double kBottom = 370;
+constexpr SvgBox kFrame = {kLeft, kTop, kRight, kBottom};
 constexpr double kLegendStep = 30;  // Beside the text.
 
 // How an arm is drawn; arms that look alike share a place in the legend.
@@ -87,18 +89,6 @@ SvgAxis SizesAcross(const std::vector<const StudyArm*>& arms) {
   }
   const double room = std::max(0.06 * (last - first), 0.01 * last + 1);
   return {std::max(first - room, 0.0), last + room, kLeft, kRight};
-}
-
-void DrawSizeAxis(SvgDrawing* drawing, const SvgAxis& across) {
-  const SizeAxis sizes =
-      SizeTicks(static_cast<uint64_t>(across.first), static_cast<uint64_t>(across.last), 10);
-  for (const SizeTick& tick : sizes.ticks) {
-    const double x = across.At(tick.bytes);
-    drawing->Line("grid", x, kTop, x, kBottom);
-    drawing->Text("dim", x, kBottom + 20, TextAnchor::kMiddle, tick.label);
-  }
-  drawing->Line("axis", kLeft, kBottom, kRight, kBottom);
-  drawing->Text("dim", kRight, kBottom + 42, TextAnchor::kEnd, "size in " + sizes.unit);
 }
 
 void DrawLegend(SvgDrawing* drawing, const Study& study, const std::vector<const StudyArm*>& arms) {
@@ -185,7 +175,7 @@ std::string StudyDivergencePlot(std::string_view id, const Study& study) {
     drawing.Line("grid", kLeft, y, kRight, y);
     drawing.Text("dim", kLeft - 10, y + 4, TextAnchor::kEnd, CostTickText(tick));
   }
-  DrawSizeAxis(&drawing, across);
+  DrawSizesAcross(&drawing, across, kFrame);
   drawing.Text("dim", kLeft - 66, kTop - 14, TextAnchor::kStart,
                "KL from the original, nats per token");
   std::vector<PlacedArm> placed;
@@ -232,12 +222,8 @@ std::string StudyPerplexityPlot(std::string_view id, const Study& study) {
   SvgDrawing drawing(id, kHeight, "Size and perplexity",
                      "Size against the perplexity of the typical window relative to the original, "
                      "with 95 % intervals; the table has the numbers.");
-  for (const RatioTick& tick : RatioTicks(down.first, down.last, 7)) {
-    const double y = down.At(tick.log_ratio);
-    drawing.Line(tick.log_ratio == 0 ? "zero" : "grid", kLeft, y, kRight, y);
-    drawing.Text("dim", kLeft - 10, y + 4, TextAnchor::kEnd, tick.label);
-  }
-  DrawSizeAxis(&drawing, across);
+  DrawRatiosDown(&drawing, down, kLeft, kRight, 7);
+  DrawSizesAcross(&drawing, across, kFrame);
   const double margin = down.At(study.margin);
   drawing.Line("limit", kLeft, margin, kRight, margin);
   drawing.Text("dim halo", kRight, margin - 6, TextAnchor::kEnd,
@@ -299,11 +285,7 @@ std::string StudyRatioPlot(std::string_view id, const Study& study) {
   SvgDrawing drawing(id, height + 52, "Divergence at equal bytes",
                      "For every plan its divergence relative to that of the arm whose bytes it was "
                      "given, with 95 % intervals.");
-  for (const RatioTick& tick : RatioTicks(across.first, across.last, 8)) {
-    const double x = across.At(tick.log_ratio);
-    drawing.Line(tick.log_ratio == 0 ? "zero" : "grid", x, kStart, x, height);
-    drawing.Text("dim", x, height + 20, TextAnchor::kMiddle, tick.label);
-  }
+  DrawRatiosAcross(&drawing, across, kStart, height, 8);
   double y = kStart;
   for (const std::vector<StudyRow>& group : groups) {
     bool is_first = true;
