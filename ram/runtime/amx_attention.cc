@@ -226,28 +226,12 @@ class SoftmaxBeside {
   uint64_t rate_;
 };
 
-// One part of a times one part of b.
-template <bool kLoadA, bool kRestart>
-RAM_TILE_INLINE void AttentionPass(const uint8_t* a, const uint8_t* b, float* finished) {
-  if constexpr (kLoadA) TileUnit::Load<4>(a);
-  TileUnit::Load<6>(b);
-  if constexpr (kRestart) Restart<TileUnit, 0>(finished);
-  TileUnit::Dot<kBf16, 0, 4, 6>();
-  TileUnit::Load<7>(b + kTileBytes);
-  if constexpr (kRestart) Restart<TileUnit, 1>(finished);
-  TileUnit::Dot<kBf16, 1, 4, 7>();
-  if constexpr (kLoadA) TileUnit::Load<5>(a + kTileBytes);
-  if constexpr (kRestart) Restart<TileUnit, 2>(finished);
-  TileUnit::Dot<kBf16, 2, 5, 6>();
-  if constexpr (kRestart) Restart<TileUnit, 3>(finished);
-  TileUnit::Dot<kBf16, 3, 5, 7>();
-}
-
 // Parts i of a and j of b with i + j < parts of b.
 template <size_t kAParts, size_t kBParts, bool kRestart, size_t kA = 0, size_t kB = 0, class Beside>
 RAM_TILE_INLINE void AttentionStep(const uint8_t* a, const uint8_t* b, float* finished,
                                    Beside* beside) {
-  AttentionPass<kB == 0, kRestart>(a + kA * 2 * kTileBytes, b + kB * 2 * kTileBytes, finished);
+  PassBeside<TileUnit, kBf16, /*kBoth=*/true, /*kLoadWeights=*/true, kRestart, /*kLoadX=*/kB == 0>(
+      a + kA * 2 * kTileBytes, b + kB * 2 * kTileBytes, finished, [](auto) {});
   beside->Turn();
   if constexpr (kA + kB + 1 < kBParts) {
     AttentionStep<kAParts, kBParts, false, kA, kB + 1>(a, b, finished, beside);

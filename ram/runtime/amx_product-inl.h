@@ -448,13 +448,14 @@ RAM_TILE_INLINE void Restart(float* finished) {
 
 // One part of x times one part of w, 32 k. kRestart: of new sums; those before are stored one by
 // one as late as possible, for each has to wait for its last product.
-// `beside` is called after each tile product, with its number.
+// `beside` is called after each tile product, with its number. What is not loaded is that of the
+// pass before.
 template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights, bool kRestart,
-          class Beside>
+          bool kLoadX = true, class Beside>
 RAM_TILE_INLINE void PassBeside(const uint8_t* x, const uint8_t* w, float* finished,
                                 const Beside& beside) {
   if constexpr (kLoadWeights) Unit::template Load<4>(w);
-  Unit::template Load<6>(x);
+  if constexpr (kLoadX) Unit::template Load<6>(x);
   if constexpr (kRestart) Restart<Unit, 0>(finished);
   Unit::template Dot<kFormat, 0, 6, 4>();
   beside(std::integral_constant<size_t, 0>());
@@ -463,7 +464,7 @@ RAM_TILE_INLINE void PassBeside(const uint8_t* x, const uint8_t* w, float* finis
   Unit::template Dot<kFormat, 1, 6, 5>();
   beside(std::integral_constant<size_t, 1>());
   if constexpr (kBoth) {
-    Unit::template Load<7>(x + kTileBytes);
+    if constexpr (kLoadX) Unit::template Load<7>(x + kTileBytes);
     if constexpr (kRestart) Restart<Unit, 2>(finished);
     Unit::template Dot<kFormat, 2, 7, 4>();
     beside(std::integral_constant<size_t, 2>());
