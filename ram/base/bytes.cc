@@ -88,6 +88,11 @@ std::optional<double> TakeDecimal(std::string_view* text) {
   return number;
 }
 
+std::optional<double> ParsePercent(std::string_view text) {
+  const std::optional<double> percent = TakeDecimal(&text);
+  return text == "%" || text == " %" ? percent : std::nullopt;
+}
+
 std::string FormatCount(uint64_t count) {
   const std::string digits = std::to_string(count);
   std::string text;

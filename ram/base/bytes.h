@@ -23,6 +23,8 @@ Result<uint64_t> ParseBytes(std::string_view text);
 // The decimal number that `*text` begins with ("16", "1.5", ".5"; no sign, no exponent), taken off
 // it; the nearest double, whatever the locale. Nothing, and `*text` as it was, if there is none.
 std::optional<double> TakeDecimal(std::string_view* text);
+// "0.5%" or "0.5 %" -> 0.5; nothing if it is anything else.
+std::optional<double> ParsePercent(std::string_view text);
 
 // Both units, because "GB" is read both ways: "15.26 GiB (16.38 GB)"; below 1 MiB "1,234 bytes".
 std::string FormatBytes(uint64_t bytes);

@@ -83,9 +83,8 @@ class Until {
   // Reads the scores to pair with. `planned` is what the run will be about, without scores but with
   // all token hashes. kInvalidArgument: a share that is none, scores that cannot be paired.
   static Result<Until> Open(const Options& options, const Scores& planned) {
-    std::string_view share = options.until;
-    const std::optional<double> percent = TakeDecimal(&share);
-    if (!percent.has_value() || (share != "%" && share != " %")) {
+    const std::optional<double> percent = ParsePercent(options.until);
+    if (!percent.has_value()) {
       return Error{ErrorCode::kInvalidArgument,
                    fmt::format("--until {}: expected a share such as 0.5%", options.until)};
     }

@@ -314,9 +314,9 @@ std::string ResultText(const Options& options, const Setup& setup,
 }
 
 OrderedJson EffectJson(const NoiseEffect& effect) {
-  return {{"corpus", EstimateJson(effect.corpus)},
-          {"trimmed", EstimateJson(effect.trimmed)},
-          {"hodges_lehmann", EstimateJson(effect.hodges_lehmann)},
+  return {{"corpus", TestedJson(effect.corpus)},
+          {"trimmed", TestedJson(effect.trimmed)},
+          {"hodges_lehmann", TestedJson(effect.hodges_lehmann)},
           {"median_shift", NumberJson(effect.median_shift)}};
 }
 

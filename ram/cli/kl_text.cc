@@ -8,6 +8,7 @@
 
 #include "ram/base/bytes.h"
 #include "ram/report/compare_table.h"
+#include "ram/stats/estimate_json.h"
 
 namespace ram::cli {
 namespace {
@@ -154,17 +155,9 @@ std::string Pairs(const BaseFacts& base, const std::vector<Divergence>& models,
          table.Text(style);
 }
 
-OrderedJson Number(double value) { return std::isfinite(value) ? OrderedJson(value) : nullptr; }
-
-OrderedJson EstimateJson(const Estimate& estimate) {
-  return {{"value", Number(estimate.value)},
-          {"standard_error", Number(estimate.standard_error)},
-          {"interval", {Number(estimate.interval.low), Number(estimate.interval.high)}}};
-}
-
 OrderedJson TokensJson(const TokenSummary& summary) {
   OrderedJson json = {{"mean", EstimateJson(summary.mean)},
-                      {"token_standard_error", Number(summary.token_standard_error)},
+                      {"token_standard_error", NumberJson(summary.token_standard_error)},
                       {"max", summary.max}};
   for (size_t i = 0; i < TokenSummary::kNumLevels; ++i) {
     json[fmt::format("p{:g}", 100 * TokenSummary::kLevels[i])] = summary.quantiles[i];
@@ -185,13 +178,13 @@ OrderedJson ModelJson(const Divergence& model) {
                       {"jensen_shannon", TokensJson(s.jensen_shannon)},
                       {"delta_p", TokensJson(s.delta_p)},
                       {"rms_delta_p", s.rms_delta_p},
-                      {"rms_delta_p_standard_error", Number(s.rms_delta_p_standard_error)},
+                      {"rms_delta_p_standard_error", NumberJson(s.rms_delta_p_standard_error)},
                       {"same_top", EstimateJson(s.same_top)},
                       {"top5", EstimateJson(s.top5)},
                       {"base_nll", EstimateJson(s.base_nll)},
                       {"nll", EstimateJson(s.nll)},
                       {"log_ratio", EstimateJson(s.log_ratio)},
-                      {"correlation", Number(s.correlation)},
+                      {"correlation", NumberJson(s.correlation)},
                       {"window_kl", s.window_kl},
                       {"seconds", model.seconds}};
   if (model.tail.has_value()) {
@@ -247,7 +240,7 @@ OrderedJson KlJson(const BaseFacts& base, const std::vector<Divergence>& models)
           CompareDivergence(models[a].tokens, models[b].tokens, base.window_tokens);
       OrderedJson pair = {{"a", models[a].model.name}, {"b", models[b].model.name}};
       pair["kl_difference"] = EstimateJson(more);
-      pair["p"] = Number(more.p);
+      pair["p"] = NumberJson(more.p);
       json["pairs"].push_back(std::move(pair));
     }
   }

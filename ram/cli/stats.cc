@@ -85,14 +85,14 @@ OrderedJson ColumnJson(const std::string& name, const std::vector<double>& value
   }
   OrderedJson trimmed;
   for (const auto& [key, cut] : {std::pair("0.05", 0.05), {"0.10", 0.10}, {"0.25", 0.25}}) {
-    trimmed[key] = EstimateJson(TrimmedMeanEstimate(values, cut));
+    trimmed[key] = TestedJson(TrimmedMeanEstimate(values, cut));
   }
   OrderedJson json = {{"name", name},
                       {"n", values.size()},
-                      {"mean", EstimateJson(MeanEstimate(values))},
+                      {"mean", TestedJson(MeanEstimate(values))},
                       {"standard_deviation", NumberJson(StandardDeviation(values))},
-                      {"median", EstimateJson(MedianEstimate(values))},
-                      {"hodges_lehmann", EstimateJson(HodgesLehmann(values))},
+                      {"median", TestedJson(MedianEstimate(values))},
+                      {"hodges_lehmann", TestedJson(HodgesLehmann(values))},
                       {"trimmed_mean", trimmed},
                       {"min", ascending.front()},
                       {"max", ascending.back()},

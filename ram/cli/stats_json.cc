@@ -1,22 +1,11 @@
 #include "ram/cli/stats_json.h"
 
-#include <cmath>
-
 namespace ram::cli {
 
-OrderedJson NumberJson(double value) {
-  return std::isfinite(value) ? OrderedJson(value) : OrderedJson(nullptr);
-}
-
-OrderedJson IntervalJson(const Interval& interval) {
-  return OrderedJson::array({NumberJson(interval.low), NumberJson(interval.high)});
-}
-
-OrderedJson EstimateJson(const Estimate& estimate) {
-  return {{"value", NumberJson(estimate.value)},
-          {"standard_error", NumberJson(estimate.standard_error)},
-          {"interval", IntervalJson(estimate.interval)},
-          {"p", NumberJson(estimate.p)}};
+OrderedJson TestedJson(const Estimate& estimate) {
+  OrderedJson json = EstimateJson(estimate);
+  json["p"] = NumberJson(estimate.p);
+  return json;
 }
 
 OrderedJson TailJson(const TailIndex& tail) {
@@ -41,13 +30,13 @@ OrderedJson PairJson(const PairComparison& pair) {
                           {"mean_without", NumberJson(influence.log_ratio_without)}});
   }
   return {{"windows", r.num_windows},
-          {"mean", EstimateJson(r.log_ratio)},
+          {"mean", TestedJson(r.log_ratio)},
           {"bootstrap",
            {{"interval", IntervalJson(r.bootstrap)}, {"method", r.is_bca ? "bca" : "percentile"}}},
           {"block_standard_error", NumberJson(r.block_standard_error)},
-          {"trimmed_mean", EstimateJson(r.trimmed)},
-          {"hodges_lehmann", EstimateJson(r.hodges_lehmann)},
-          {"median", EstimateJson(r.median)},
+          {"trimmed_mean", TestedJson(r.trimmed)},
+          {"hodges_lehmann", TestedJson(r.hodges_lehmann)},
+          {"median", TestedJson(r.median)},
           {"wilcoxon", WilcoxonJson(r.wilcoxon)},
           {"wilcoxon_pratt", WilcoxonJson(r.wilcoxon_pratt)},
           {"sign",

@@ -4,12 +4,11 @@
 
 #include "ram/base/json.h"
 #include "ram/stats/compare.h"
+#include "ram/stats/estimate_json.h"
 
 namespace ram::cli {
 
-OrderedJson NumberJson(double value);
-OrderedJson IntervalJson(const Interval& interval);  // [low, high]
-OrderedJson EstimateJson(const Estimate& estimate);
+OrderedJson TestedJson(const Estimate& estimate);  // EstimateJson, and p.
 OrderedJson TailJson(const TailIndex& tail);
 // Without the names of the pair and of windows: those are indices into the rows.
 OrderedJson PairJson(const PairComparison& pair);

@@ -85,9 +85,8 @@ Result<std::vector<StudyBudget>> BudgetsOf(const Options& options) {
 }
 
 Result<double> ParseMargin(const std::string& text) {
-  std::string_view share = text;
-  const std::optional<double> percent = TakeDecimal(&share);
-  if (percent.has_value() && *percent > 0 && *percent < 100 && (share == "%" || share == " %")) {
+  const std::optional<double> percent = ParsePercent(text);
+  if (percent.has_value() && *percent > 0 && *percent < 100) {
     return std::log1p(*percent / 100);
   }
   return Error{ErrorCode::kInvalidArgument,

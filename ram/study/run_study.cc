@@ -107,6 +107,7 @@ class Runner {
   Status MakeJobs();
   Status FindDone();
 
+  LogitCacheInfo LogitsInfo() const;
   Status CheckRoom() const;
   Status RunOriginal();
   Status OpenLogits();
@@ -293,12 +294,19 @@ Status Runner::FindDone() {
 
 // ---- Running ----
 
-// Says what the disk needs, before it does.
-Status Runner::CheckRoom() const {
+LogitCacheInfo Runner::LogitsInfo() const {
   LogitCacheInfo info;
+  info.model = DescribeModel(original_);
+  info.numerics = options_.described;
+  info.settings = cut_.settings;
   info.form = options_.logits;
   info.vocabulary = original_.graph.vocabulary;
-  const uint64_t logits = LogitCacheBytes(info, cut_.set.windows);
+  return info;
+}
+
+// Says what the disk needs, before it does.
+Status Runner::CheckRoom() const {
+  const uint64_t logits = LogitCacheBytes(LogitsInfo(), cut_.set.windows);
   uint64_t largest = 0;
   uint64_t all = 0;
   for (const Job& job : jobs_) {
@@ -327,12 +335,7 @@ Status Runner::CheckRoom() const {
 
 // Runs the original and keeps its logits.
 Status Runner::RunOriginal() {
-  LogitCacheInfo info;
-  info.model = DescribeModel(original_);
-  info.numerics = options_.described;
-  info.settings = cut_.settings;
-  info.form = options_.logits;
-  info.vocabulary = original_.graph.vocabulary;
+  const LogitCacheInfo info = LogitsInfo();
   const std::vector<Window>& windows = cut_.set.windows;
   const uint64_t bytes = LogitCacheBytes(info, windows);
   Job& job = jobs_.front();

@@ -1,22 +1,9 @@
-#include <cmath>
-
 #include "ram/base/json.h"
+#include "ram/stats/estimate_json.h"
 #include "ram/study/study.h"
 
 namespace ram {
 namespace {
-
-OrderedJson Number(double value) { return std::isfinite(value) ? OrderedJson(value) : nullptr; }
-
-OrderedJson IntervalJson(const Interval& interval) {
-  return {Number(interval.low), Number(interval.high)};
-}
-
-OrderedJson EstimateJson(const Estimate& estimate) {
-  return {{"value", Number(estimate.value)},
-          {"standard_error", Number(estimate.standard_error)},
-          {"interval", IntervalJson(estimate.interval)}};
-}
 
 std::string_view KindText(const StudyArm& arm) {
   if (arm.is_original) return "original";
@@ -49,9 +36,9 @@ OrderedJson ArmJson(const StudyArm& arm) {
       {"seconds", arm.seconds}};
   json["perplexity"] = {{"corpus", s.corpus},
                         {"corpus_interval", IntervalJson(s.corpus_interval)},
-                        {"standard_error", Number(s.log_corpus.standard_error)},
+                        {"standard_error", NumberJson(s.log_corpus.standard_error)},
                         {"median", s.median},
-                        {"trimmed_10", Number(s.trimmed_10)},
+                        {"trimmed_10", NumberJson(s.trimmed_10)},
                         {"p95", s.p95},
                         {"p99", s.p99},
                         {"max", s.max},
@@ -97,7 +84,7 @@ OrderedJson SaturationJson(const Study& study, const Saturation& saturation) {
     json["rungs"].push_back({{"arm", study.arms[study.ladder[r]].name},
                              {"state", StateText(rung.state)},
                              {"against", study.arms[study.ladder[rung.against]].name},
-                             {"loss_above", Number(rung.difference.value)},
+                             {"loss_above", NumberJson(rung.difference.value)},
                              {"interval_90", IntervalJson(rung.difference.interval)}});
   }
   return json;
@@ -134,16 +121,16 @@ OrderedJson StudyJson(const Study& study) {
                              {"b", study.arms[pair.b].name},
                              {"size", pair.size},
                              {"log_kl_ratio", EstimateJson(pair.kl)},
-                             {"kl_p_holm", Number(pair.kl_p)},
+                             {"kl_p_holm", NumberJson(pair.kl_p)},
                              {"typical_log_ratio", EstimateJson(pair.typical)},
-                             {"typical_p_holm", Number(pair.typical_p)}});
+                             {"typical_p_holm", NumberJson(pair.typical_p)}});
   }
   json["ladder"] = OrderedJson::array();
   for (const StudyStep& step : study.steps) {
     json["ladder"].push_back({{"smaller", study.arms[step.smaller].name},
                               {"larger", study.arms[step.larger].name},
                               {"log_kl_ratio", EstimateJson(step.kl)},
-                              {"kl_p_holm", Number(step.kl_p)}});
+                              {"kl_p_holm", NumberJson(step.kl_p)}});
   }
   json["saturation"] = {{"by_perplexity", SaturationJson(study, study.by_perplexity)},
                         {"by_divergence", SaturationJson(study, study.by_divergence)}};
