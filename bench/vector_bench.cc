@@ -2,8 +2,9 @@
 // before the clock starts.
 //
 // Gelements/s: inputs of one operand; of_bandwidth (steps that memory bounds): bytes read and
-// written, as a share of what one core reads from memory; delta net: of_peak of the fused
-// multiply-adds.
+// written, as a share of what one core reads from memory; delta net (convolution, gates
+// and norms included): ns per token and value head; of_peak: the three multiply-adds per element of
+// the state that any order needs, as a share of the peak of the fused multiply-adds.
 
 #include <benchmark/benchmark.h>
 
@@ -217,6 +218,7 @@ class DeltaLayer {
   }
 
   const std::vector<float>& out() const { return out_; }
+  uint64_t heads() const { return kValueHeads; }
   double Operations() const { return 2.0 * 3 * static_cast<double>(tokens_ * kValues * kDim); }
 
  private:
@@ -249,7 +251,8 @@ void Delta(benchmark::State& state, const std::string& level, uint64_t tokens) {
     state.SetIterationTime(seconds);
     best = std::min(best, seconds);
   }
-  state.counters["us/token"] = 1e6 * best / static_cast<double>(tokens);
+  state.counters["ns/token/head"] =
+      1e9 * best / static_cast<double>(tokens) / static_cast<double>(layer.heads());
   state.counters["of_peak"] = layer.Operations() / best / FusedFloatOperations();
 }
 
@@ -272,7 +275,7 @@ int main(int argc, char** argv) {
     }
     Register(level + " route 8 of 128",
              [level](benchmark::State& state) { ram::Route(state, level); });
-    for (const uint64_t tokens : {512U, 1U}) {
+    for (const uint64_t tokens : {2048U, 16U, 1U}) {
       Register(level + " delta net, tokens " + std::to_string(tokens),
                [level, tokens](benchmark::State& state) { ram::Delta(state, level, tokens); });
     }

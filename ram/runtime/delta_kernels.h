@@ -23,6 +23,46 @@ struct DeltaSlab {
   float* out = nullptr;
 };
 
+// Tokens of a chunk, at most; a multiple of kDeltaRows, the tokens that its products take at once.
+// Rows and weights of a chunk are there for a whole number of kDeltaRows tokens, zero beyond the
+// last one.
+inline constexpr size_t kDeltaChunk = 32;
+inline constexpr size_t kDeltaRows = 4;
+
+// What the tokens of a chunk are to each other in one value head. With l[t] = the sum of ln(decay)
+// from the start of the chunk to token t:
+struct DeltaWeights {
+  size_t tokens = 0;
+  const double* log_decay = nullptr;      // [tokens]: l, never growing.
+  const float* beta = nullptr;            // [tokens]
+  const float* key_products = nullptr;    // [tokens, kDeltaChunk]: k[t] * k[s], s <= t.
+  const float* query_products = nullptr;  // q[t] * k[s]
+  // Results.
+  float* change = nullptr;  // [tokens, kDeltaChunk]: -beta[t] exp(l[t] - l[s]) k[t] * k[s], s < t.
+  float* result = nullptr;  // [tokens, kDeltaChunk]: exp(l[t] - l[s]) q[t] * k[s], s <= t.
+  float* begin = nullptr;   // [tokens]: exp(l[t])
+  float* end = nullptr;     // [tokens]: exp(l[tokens - 1] - l[t])
+};
+
+// One head and a slab of value columns over a chunk; rows as in DeltaSlab.
+struct DeltaChunk {
+  size_t tokens = 0;
+  size_t key_dim = 0;
+  size_t value_pitch = 0;
+  const float* q = nullptr;
+  const float* k = nullptr;
+  const float* v = nullptr;
+  const float* keys = nullptr;  // k, turned as for multiply_keys.
+  const float* beta = nullptr;
+  const float* change = nullptr;  // Of DeltaWeights, as the three below.
+  const float* result = nullptr;
+  const float* begin = nullptr;
+  const float* end = nullptr;
+  float* state = nullptr;    // [key_dim, slab], read and replaced.
+  float* changes = nullptr;  // Scratch [kDeltaChunk, slab].
+  float* out = nullptr;
+};
+
 struct DeltaKernels {
   size_t slab;  // Columns of a slab; a multiple of 4.
   // out[c] = silu(sum over taps of rows[tap][c] * weights[tap * n + c]), c < n.
@@ -30,6 +70,13 @@ struct DeltaKernels {
                    float* out);
   float (*dot)(const float* a, const float* b, size_t n);
   void (*recur)(const DeltaSlab& slab);
+  // Keys k [tokens, key_dim] turned, [key_dim, kDeltaChunk]. Reads all of k's kDeltaChunk rows.
+  void (*turn_keys)(const float* k, size_t tokens, size_t key_dim, float* keys);
+  // out[t * kDeltaChunk + s] = x[t] * k[s] for s <= t, where x is [tokens, key_dim].
+  void (*multiply_keys)(const float* x, const float* keys, size_t tokens, size_t key_dim,
+                        float* out);
+  void (*weigh)(const DeltaWeights& weights);
+  void (*run_chunk)(const DeltaChunk& chunk);
   // state [num, key_dim] to slab [key_dim, slab] and back; num <= slab columns, others are zero.
   void (*load_state)(const float* state, size_t num, size_t key_dim, float* slab);
   void (*store_state)(const float* slab, size_t num, size_t key_dim, float* state);

@@ -192,11 +192,11 @@ class ParityTest : public ::testing::TestWithParam<Case> {
   fs::path folder() const { return fs::path(RAM_TEST_DATA_DIR) / GetParam().folder; }
 
   // Rounding of transformers' own f32 run is 1.5e-4 in families with delta nets, else 4e-5.
-  static float Tolerance(const Graph& graph) {
-    const bool has_delta = std::ranges::any_of(graph.layers, [](const LayerGraph& layer) {
+  static float Tolerance(const Graph& graph) { return HasDelta(graph) ? 5e-4F : 2e-4F; }
+  static bool HasDelta(const Graph& graph) {
+    return std::ranges::any_of(graph.layers, [](const LayerGraph& layer) {
       return std::holds_alternative<DeltaGraph>(layer.mixer);
     });
-    return has_delta ? 5e-4F : 2e-4F;
   }
 
   ThreadPool pool_{2};
@@ -236,8 +236,9 @@ TEST_P(ParityTest, EqualsMlxWithItsNumerics) {
 }
 
 // Token by token, and in pieces that windows, chunks and convolutions cross. Products of few rows
-// sum in another order than those of many, so f32 engines differ by rounding: less than their
-// distance to f64, and less than 1e-5 of the range of the logits.
+// sum in another order than those of many, and delta nets another at other cuts, so f32 engines
+// differ by rounding: about their own distance to f64, below 1e-5 of the range of the logits, twice
+// that with delta nets.
 TEST_P(ParityTest, DecodingEqualsOneCall) {
   const Golden golden = ReadGolden(folder() / "golden.safetensors");
   const Model model = LoadModel(folder(), Numerics::kHf, pool_);
@@ -253,7 +254,8 @@ TEST_P(ParityTest, DecodingEqualsOneCall) {
     GTEST_SKIP() << "frequencies change with the length of the sequence, as in transformers";
   const Outputs whole = RunSequence(*engine, *model.resident, ids, 0);
   const auto [low, high] = std::ranges::minmax(whole.logits);
-  const float tolerance = GetParam().engine == "reference" ? 1e-5F : 1e-5F * (high - low);
+  const float of_range = HasDelta(model.resident->graph()) ? 2e-5F : 1e-5F;
+  const float tolerance = GetParam().engine == "reference" ? 1e-5F : of_range * (high - low);
   for (const size_t chunk : {size_t{1}, size_t{7}, ids.size()}) {
     const Outputs parts = RunSequence(*engine, *model.resident, ids, chunk);
     EXPECT_LE(LargestDifference(whole.logits, parts.logits), tolerance) << chunk;
