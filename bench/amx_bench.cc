@@ -180,7 +180,7 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
   const size_t block_bytes = steps * kernels.x_parts * 2 * kTileBytes;
   const size_t groups = group_size == 0 ? 0 : problem->k / group_size;
   const size_t index = group_size == 128 ? 2 : group_size == 64 ? 1 : 0;
-  AlignedBytes packed(row_blocks * block_bytes);
+  AlignedBytes packed(2 * block_bytes);
   AlignedBytes weights(kColumns * problem->k * 2);
   AlignedBytes terms(kColumns * (groups + 1) * 2 * sizeof(float));
   AlignedBytes sums(row_blocks * kTileRows * (groups + 1) * sizeof(float));
@@ -200,15 +200,21 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
   const TileScope scope;
   for (int run = 0; run < 2 * kRuns; ++run) {
     piece = 0;
-    for (uint64_t b = 0; b < row_blocks; ++b) {
-      TileSplit split = {.x = problem->x.data() + b * kTileRows * problem->k,
-                         .pitch = problem->k,
-                         .rows = kTileRows,
-                         .cols = problem->k,
-                         .packed = packed.data() + b * block_bytes};
-      if (groups > 0) split.group_sums[index] = sums.floats() + b * kTileRows * groups;
-      measure([&] { kernels.split(split); });
+    for (uint64_t b = 0; b < row_blocks && groups > 0; ++b) {
+      TileRowTerms rows = {.x = problem->x.data() + b * kTileRows * problem->k,
+                           .pitch = problem->k,
+                           .rows = kTileRows,
+                           .cols = problem->k};
+      rows.group_sums[index] = sums.floats() + b * kTileRows * groups;
+      measure([&] { kernels.find_row_terms(rows); });
     }
+    const auto rows_of_block = [&](uint64_t b) {
+      return TileSplit{.x = problem->x.data() + b * kTileRows * problem->k,
+                       .pitch = problem->k,
+                       .rows = kTileRows,
+                       .num_k = problem->k,
+                       .packed = packed.data() + b % 2 * block_bytes};
+    };
     for (uint64_t col = 0; col < problem->n; col += kColumns) {
       TileWeightBlock block = {.form = groups > 0 ? TileWeights::kCodes : TileWeights::kBf16,
                                .bits = matrix.bits,
@@ -223,8 +229,10 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
       block.packed = weights.data();
       block.group_terms = terms.floats();
       measure([&] { kernels.pack[0](block); });
+      measure([&] { kernels.split(rows_of_block(0)); });
       for (uint64_t b = 0; b < row_blocks; ++b) {
-        TileProduct product = {.x = packed.data() + b * block_bytes,
+        const TileSplit ahead = rows_of_block(b + 1);
+        TileProduct product = {.x = packed.data() + b % 2 * block_bytes,
                                .w = weights.data(),
                                .steps = steps,
                                .rows = kTileRows,
@@ -233,7 +241,7 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
         product.group_sums = sums.floats() + b * kTileRows * groups;
         product.out = out.floats() + b * kTileRows * problem->n + col;
         product.pitch = problem->n;
-        if (b + 1 < row_blocks) product.ahead = product.x + block_bytes;
+        if (b + 1 < row_blocks) product.ahead = &ahead;
         measure([&] {
           groups > 0 ? kernels.multiply_codes[index](product) : kernels.multiply[0](product);
         });

@@ -100,51 +100,122 @@ RAM_TILE_INLINE float LargestMagnitude(const float* x, size_t num) {
   return _mm512_reduce_max_ps(top);
 }
 
-template <TileFormat kFormat, size_t kParts>
-void Split(const TileSplit& block) {
-  const size_t steps = (block.cols + kTileStep - 1) / kTileStep;
-  const bool needs_sums = block.group_sums[0] || block.group_sums[1] || block.group_sums[2];
-  for (size_t r = 0; r < kTileRows; ++r) {
-    const float* x = block.x + r * block.pitch;
-    uint8_t* to = block.packed + r / 16 * kTileBytes + r % 16 * 64;
-    if (r >= block.rows) {
-      for (size_t s = 0; s < steps; ++s, to += kParts * 2 * kTileBytes) {
-        for (size_t p = 0; p < kParts; ++p) {
-          _mm512_store_si512(to + p * 2 * kTileBytes, _mm512_setzero_si512());
-        }
-      }
-      continue;
-    }
+template <TileFormat kFormat>
+void FindRowTerms(const TileRowTerms& rows) {
+  const bool needs_sums = rows.group_sums[0] || rows.group_sums[1] || rows.group_sums[2];
+  const size_t steps = needs_sums ? rows.cols / kTileStep : 0;  // Groups are whole.
+  for (size_t r = 0; r < rows.rows; ++r) {
+    const float* x = rows.x + r * rows.pitch;
     float power = 1;
     if constexpr (kFormat == TileFormat::kF16) {
-      power = PowerFor(LargestMagnitude(x, block.cols));
-      block.unscale[r] = 1 / power;
+      power = PowerFor(LargestMagnitude(x, rows.cols));
+      rows.unscale[r] = 1 / power;
     }
-    const __m512 scale = _mm512_set1_ps(power);
     float sums[2] = {};  // Of 64 and 128.
-    for (size_t s = 0; s < steps; ++s, to += kParts * 2 * kTileBytes) {
-      Pair v = LoadX(x + s * kTileStep, block.cols - s * kTileStep);
-      if constexpr (kFormat == TileFormat::kF16) {
-        v = {_mm512_mul_ps(v.low, scale), _mm512_mul_ps(v.high, scale)};
+    for (size_t s = 0; s < steps; ++s) {
+      const Pair v = LoadX(x + s * kTileStep, kTileStep);
+      const float sum = power * _mm512_reduce_add_ps(_mm512_add_ps(v.low, v.high));
+      if (rows.group_sums[0]) rows.group_sums[0][s * kTileRows + r] = sum;
+      sums[0] = s % 2 == 0 ? sum : sums[0] + sum;
+      if (s % 2 == 1) {
+        if (rows.group_sums[1]) rows.group_sums[1][s / 2 * kTileRows + r] = sums[0];
+        sums[1] = s % 4 == 1 ? sums[0] : sums[1] + sums[0];
       }
-      if (needs_sums) {
-        const float sum = _mm512_reduce_add_ps(_mm512_add_ps(v.low, v.high));
-        if (block.group_sums[0]) block.group_sums[0][s * kTileRows + r] = sum;
-        sums[0] = s % 2 == 0 ? sum : sums[0] + sum;
-        if (s % 2 == 1) {
-          if (block.group_sums[1]) block.group_sums[1][s / 2 * kTileRows + r] = sums[0];
-          sums[1] = s % 4 == 1 ? sums[0] : sums[1] + sums[0];
-        }
-        if (s % 4 == 3 && block.group_sums[2]) {
-          block.group_sums[2][s / 4 * kTileRows + r] = sums[1];
-        }
-      }
-      for (size_t p = 0; p < kParts; ++p) {
-        _mm512_store_si512(to + p * 2 * kTileBytes,
-                           p + 1 < kParts ? TakePart<kFormat>(&v) : Narrow<kFormat>(v));
+      if (s % 4 == 3 && rows.group_sums[2]) {
+        rows.group_sums[2][s / 4 * kTileRows + r] = sums[1];
       }
     }
   }
+}
+
+// Three parts of bf16 without rounding: the upper halves of what is left over each time. Also
+// exact, and cheaper. v: the even and the odd k.
+RAM_TILE_INLINE void StoreThreeParts(__m512i even, __m512i odd, uint8_t* to) {
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000));
+  const auto subtract = [](__m512i a, __m512i b) __attribute__((always_inline)) {
+    return _mm512_castps_si512(_mm512_sub_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
+  };
+#pragma GCC unroll 3
+  for (size_t p = 0; p < 3; ++p) {
+    const __m512i odd_part = _mm512_and_si512(odd, upper);
+    _mm512_store_si512(to + p * 2 * kTileBytes,
+                       _mm512_or_si512(odd_part, _mm512_srli_epi32(even, 16)));
+    if (p == 2) break;
+    even = subtract(even, _mm512_and_si512(even, upper));
+    odd = subtract(odd, odd_part);
+  }
+}
+
+// Splits rows piece by piece: 32 k of one row, then the next 32.
+template <TileFormat kFormat, size_t kParts>
+class Splitter {
+ public:
+  // Nothing to do without `split`.
+  RAM_TILE_INLINE explicit Splitter(const TileSplit* split) : split_(split) {
+    if (split == nullptr) return;
+    row_ = 0;
+    BeginRow();
+  }
+
+  RAM_TILE_INLINE size_t pieces() const {
+    return split_ == nullptr ? 0 : kTileRows * ((split_->num_k + kTileStep - 1) / kTileStep);
+  }
+
+  RAM_TILE_INLINE void Advance(size_t num) {
+    for (; num > 0 && row_ < kTileRows; --num) {
+      SplitPiece();
+      x_ += kTileStep;
+      to_ += kParts * 2 * kTileBytes;
+      left_ -= kTileStep;
+      if (left_ > 0) continue;
+      ++row_;
+      BeginRow();
+    }
+  }
+
+ private:
+  RAM_TILE_INLINE void BeginRow() {
+    left_ = static_cast<ptrdiff_t>(split_->num_k);
+    x_ = split_->x + row_ * split_->pitch;
+    to_ = split_->packed + row_ / 16 * kTileBytes + row_ % 16 * 64;
+  }
+
+  RAM_TILE_INLINE void SplitPiece() const {
+    constexpr size_t kAhead = 256;  // 1 KiB
+    _mm_prefetch(x_ + kAhead, _MM_HINT_T0);
+    _mm_prefetch(x_ + kAhead + 16, _MM_HINT_T0);
+    Pair v = LoadX(x_, row_ < split_->rows ? static_cast<size_t>(left_) : 0);
+    if constexpr (kFormat == TileFormat::kBf16 && kParts == 3) {
+      const __m512i evens =
+          _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+      const __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+      const __m512i low = _mm512_castps_si512(v.low);
+      const __m512i high = _mm512_castps_si512(v.high);
+      StoreThreeParts(_mm512_permutex2var_epi32(low, evens, high),
+                      _mm512_permutex2var_epi32(low, odds, high), to_);
+      return;
+    }
+    if constexpr (kFormat == TileFormat::kF16) {
+      const __m512 power = _mm512_set1_ps(1 / split_->unscale[row_]);
+      v = {_mm512_mul_ps(v.low, power), _mm512_mul_ps(v.high, power)};
+    }
+    for (size_t p = 0; p < kParts; ++p) {
+      _mm512_store_si512(to_ + p * 2 * kTileBytes,
+                         p + 1 < kParts ? TakePart<kFormat>(&v) : Narrow<kFormat>(v));
+    }
+  }
+
+  const TileSplit* split_;
+  size_t row_ = kTileRows;
+  const float* x_ = nullptr;
+  uint8_t* to_ = nullptr;
+  ptrdiff_t left_ = 0;  // k of the row.
+};
+
+template <TileFormat kFormat, size_t kParts>
+void Split(const TileSplit& split) {
+  Splitter<kFormat, kParts> splitter(&split);
+  splitter.Advance(splitter.pieces());
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -474,34 +545,24 @@ RAM_TILE_INLINE void PassBeside(const uint8_t* x, const uint8_t* w, float* finis
   }
 }
 
-template <class Unit, TileFormat kFormat, bool kBoth, bool kLoadWeights, bool kRestart = false>
-RAM_TILE_INLINE void Pass(const uint8_t* x, const uint8_t* w, float* finished = nullptr) {
-  PassBeside<Unit, kFormat, kBoth, kLoadWeights, kRestart>(x, w, finished, [](auto) {});
-}
-
 // All parts of w times the parts of x that they meet: parts [kPart, kXParts - kWeight) of x and so
-// on.
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth,
-          bool kRestart = false, size_t kWeight = 0, size_t kPart = 0>
-RAM_TILE_INLINE void Step(const uint8_t* x, const uint8_t* w, float* finished = nullptr) {
-  Pass<Unit, kFormat, kBoth, kPart == 0, kRestart>(x + kPart * 2 * kTileBytes,
-                                                   w + kWeight * 2 * kTileBytes, finished);
+// on. `beside` is called after each tile product, with its number.
+template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth, bool kRestart,
+          size_t kWeight = 0, size_t kPart = 0, size_t kFirst = 0, class Beside>
+RAM_TILE_INLINE void Step(const uint8_t* x, const uint8_t* w, float* finished,
+                          const Beside& beside) {
+  constexpr size_t kNext = kFirst + (kBoth ? 4 : 2);
+  PassBeside<Unit, kFormat, kBoth, kPart == 0, kRestart>(
+      x + kPart * 2 * kTileBytes, w + kWeight * 2 * kTileBytes,
+      finished, [&](auto dot) __attribute__((always_inline)) {
+        beside(std::integral_constant<size_t, kFirst + decltype(dot)::value>());
+      });
   if constexpr (kPart + 1 < kXParts - kWeight) {
-    Step<Unit, kFormat, kXParts, kWParts, kBoth, false, kWeight, kPart + 1>(x, w);
+    Step<Unit, kFormat, kXParts, kWParts, kBoth, false, kWeight, kPart + 1, kNext>(x, w, finished,
+                                                                                   beside);
   } else if constexpr (kWeight + 1 < kWParts) {
-    Step<Unit, kFormat, kXParts, kWParts, kBoth, false, kWeight + 1, 0>(x, w);
-  }
-}
-
-// What a step fetches into L2: its share of the activations that come next.
-template <size_t kStepBytes>
-RAM_TILE_INLINE void FetchAhead(const TileProduct& product, size_t block, size_t step) {
-  if (product.ahead == nullptr) return;
-  constexpr size_t kLines = kStepBytes / 64;
-  const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
-  const uint8_t* line = product.ahead + step * kStepBytes;
-  for (size_t i = kLines * block / blocks; i < kLines * (block + 1) / blocks; ++i) {
-    _mm_prefetch(line + 64 * i, _MM_HINT_T1);
+    Step<Unit, kFormat, kXParts, kWParts, kBoth, false, kWeight + 1, 0, kNext>(x, w, finished,
+                                                                               beside);
   }
 }
 
@@ -576,7 +637,7 @@ struct FinishedRows {
 };
 
 // While one block of columns is multiplied, the one before is taken away, row by row between the
-// tile products, which leave the vector units idle.
+// tile products, which leave the vector units idle, and the rows of x that come next are split.
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kWParts, bool kBoth>
 RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
   constexpr size_t kRows = kBoth ? 32 : 16;
@@ -585,19 +646,28 @@ RAM_TILE_INLINE void MultiplyRows(const TileProduct& product) {
   alignas(64) float sums[1024];
   const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
   const size_t rows_per_step = (kRows + product.steps - 1) / product.steps;
+  constexpr size_t kPasses = kWParts * kXParts - kWParts * (kWParts - 1) / 2;
+  constexpr size_t kDots = kPasses * (kBoth ? 4 : 2);  // Of a step.
+  constexpr size_t kTurns = (kDots + 2) / 3;           // Of splitting.
+  Splitter<kFormat, kXParts> ahead(product.ahead);
+  const size_t turns = blocks * product.steps * kTurns;
+  const size_t pieces_per_turn = (ahead.pieces() + turns - 1) / turns;
+  const auto split = [&](auto dot) __attribute__((always_inline)) {
+    if constexpr (decltype(dot)::value % 3 == 0) ahead.Advance(pieces_per_turn);
+  };
   FinishedRows before = {RowSink(product, 0), sums, kRows, kRows};
   ZeroSums<Unit, kBoth>();
   for (size_t block = 0; block < blocks; ++block) {
     const RowSink sink(product, block);
     const uint8_t* w = product.w + block * product.steps * kWStep;
     for (size_t s = 0; s < product.steps; ++s) {
-      FetchAhead<kXStep>(product, block, s);
       for (size_t i = 0; i < rows_per_step; ++i) sink.Fetch(s * rows_per_step + i);
       if (s == 0 && block != 0) {
-        Step<Unit, kFormat, kXParts, kWParts, kBoth, /*kRestart=*/true>(product.x, w, sums);
+        Step<Unit, kFormat, kXParts, kWParts, kBoth, /*kRestart=*/true>(product.x, w, sums, split);
         before = {RowSink(product, block - 1), sums, 0, kRows};
       } else {
-        Step<Unit, kFormat, kXParts, kWParts, kBoth>(product.x + s * kXStep, w + s * kWStep);
+        Step<Unit, kFormat, kXParts, kWParts, kBoth, /*kRestart=*/false>(
+            product.x + s * kXStep, w + s * kWStep, nullptr, split);
       }
       before.Advance(rows_per_step);
     }
@@ -641,11 +711,11 @@ struct FinishedGroup {
 };
 
 // The passes of one group. The first one stores the sums of the group before; from the second on
-// some rows of those are taken after each tile product.
+// some rows of those are taken after each tile product. `after` is called after each pass.
 template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bool kBoth,
-          size_t kPass = 0>
+          size_t kPass = 0, class After>
 RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, float* finished,
-                                   const FinishedGroup& before, bool take) {
+                                   const FinishedGroup& before, bool take, const After& after) {
   constexpr size_t kPasses = kGroupSteps * kXParts;
   constexpr size_t kRows = kBoth ? 32 : 16;
   constexpr size_t kDots = kBoth ? 4 : 2;                              // Of a pass.
@@ -663,9 +733,10 @@ RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, float* fi
           }
         }
       });
+  after();
   if constexpr (kPass + 1 < kPasses) {
     MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth, kPass + 1>(x, w, finished, before,
-                                                                         take);
+                                                                         take, after);
   }
 }
 
@@ -677,6 +748,10 @@ RAM_TILE_INLINE void MultiplyCodeRows(const TileProduct& product) {
   alignas(64) float result[1024] = {};
   const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
   const size_t groups = product.steps / kGroupSteps;
+  Splitter<kFormat, kXParts> ahead(product.ahead);
+  const size_t passes = blocks * product.steps * kXParts;
+  const size_t pieces_per_pass = (ahead.pieces() + passes - 1) / passes;
+  const auto split = [&]() __attribute__((always_inline)) { ahead.Advance(pieces_per_pass); };
   FinishedGroup before = {RowSink(product, 0), {}, {}, nullptr, sums, result, false};
   const uint8_t* w = product.w;
   const float* terms = product.terms;
@@ -685,13 +760,12 @@ RAM_TILE_INLINE void MultiplyCodeRows(const TileProduct& product) {
     const RowSink sink(product, block);
     for (size_t g = 0; g < groups; ++g, terms += 2 * kTileColumns) {
       const size_t s = g * kGroupSteps;
-      for (size_t i = 0; i < kGroupSteps; ++i) FetchAhead<kStepBytes>(product, block, s + i);
       if (g + 1 == groups) {
         for (size_t row = 0; row < kRows; ++row) sink.Fetch(row);
       }
-      MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth>(product.x + s * kStepBytes, w, sums,
-                                                                before,
-                                                                /*take=*/block != 0 || g != 0);
+      MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth>(
+          product.x + s * kStepBytes, w, sums, before,
+          /*take=*/block != 0 || g != 0, split);
       w += kGroupSteps * 2 * kTileBytes;
       before.sink = sink;
       before.scale[0] = _mm512_load_ps(terms);
@@ -719,6 +793,7 @@ constexpr TileKernels MakeTileKernels() {
   TileKernels kernels = {
       .format = kFormat,
       .x_parts = kXParts,
+      .find_row_terms = FindRowTerms<kFormat>,
       .split = Split<kFormat, kXParts>,
       .find_powers = FindPowers,
       .pack = {Pack<kFormat, 1>, Pack<kFormat, 2>, Pack<kFormat, 3>},

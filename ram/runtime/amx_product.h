@@ -41,16 +41,25 @@ inline constexpr size_t kTileStep = 32;     // k of a step.
 // How the weights of a matrix are stored.
 enum class TileWeights : uint8_t { kF32, kF16, kBf16, kMxfp4, kCodes };
 
-// One block of up to 32 rows of activations.
-struct TileSplit {
+// What has to be known of up to 32 whole rows of activations before they are split.
+struct TileRowTerms {
   const float* x = nullptr;  // [rows, cols]
   size_t pitch = 0;
   size_t rows = 0;
   size_t cols = 0;
-  uint8_t* packed = nullptr;  // [steps][parts][2 tiles]; rows and k that do not exist become zero.
-  float* unscale = nullptr;   // [32]: what undoes the row's power of two; f16 only.
+  float* unscale = nullptr;  // [32]: what undoes the row's power of two; f16 only.
   // Sums of groups of 32, 64, 128 of the (scaled) x: [cols / size][32 rows]; null: not needed.
   float* group_sums[3] = {};
+};
+
+// Up to 32 rows of activations to split and pack, for one block of k.
+struct TileSplit {
+  const float* x = nullptr;  // [rows, num_k]: the first k of the block.
+  size_t pitch = 0;
+  size_t rows = 0;
+  size_t num_k = 0;
+  const float* unscale = nullptr;  // [32]; f16 only.
+  uint8_t* packed = nullptr;  // [steps][parts][2 tiles]; rows and k that do not exist become zero.
 };
 
 // A block of weights to pack: columns [0, columns) of the block, k in [first_k, first_k + num_k).
@@ -97,8 +106,9 @@ struct TileProduct {
   const float* unscale_row = nullptr;     // [32]; null: neither.
   const float* unscale_column = nullptr;  // [columns]
   const float* bias = nullptr;            // [columns]; null: none.
-  // Packed activations that come next; fetched into L2 meanwhile. Null: none.
-  const uint8_t* ahead = nullptr;
+  // Rows that come next, which are split meanwhile: the tile products leave the vector units idle.
+  // Null: none.
+  const TileSplit* ahead = nullptr;
 };
 
 // One way of multiplying: a format and a number of parts. `multiply` and `multiply_codes` need a
@@ -107,7 +117,8 @@ struct TileKernels {
   TileFormat format = TileFormat::kBf16;
   size_t x_parts = 0;
 
-  void (*split)(const TileSplit& block) = nullptr;
+  void (*find_row_terms)(const TileRowTerms& rows) = nullptr;
+  void (*split)(const TileSplit& rows) = nullptr;
   // Fills block.powers, [columns].
   void (*find_powers)(const TileWeightBlock& block) = nullptr;
   // In 1, 2 or 3 parts (index + 1); kCodes always in one.

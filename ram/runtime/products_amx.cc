@@ -2,11 +2,11 @@
 //
 // Order of the work, for one input and one matrix (limits measured on Sapphire and Emerald Rapids:
 // L1 48 KiB, L2 2 MiB; docs/speed.md):
-//   1. Rows of x are split into parts and packed as tiles, once for all products of a group, in
-//      panels of at most kPanelBytes.
+//   1. Where the format or the weights ask for it, powers and sums of all rows are found.
 //   2. A task takes 512 columns of the result, so that x need not come from L3 too often. It
-//      decodes and packs their weights for up to kMaxK of k into its thread's half of L2; all row
-//      blocks of the panel sweep over them.
+//      decodes and packs their weights for up to kMaxK of k into its thread's half of L2; the rows
+//      sweep over them, 32 at a time. While some are multiplied, the next ones are read from x and
+//      split into parts: 4 bytes of L3 for each x, where packed parts would be 6, and written once.
 //   3. The sums of 32 x 32 leave the tiles after each block of k and are added up in f32: what is
 //      not final lies in L3.
 // The blocks of k depend on K and the stored form alone, so each element has one order of summation
@@ -27,11 +27,11 @@ namespace {
 
 constexpr size_t kColumns = 512;                        // Of a task, at most.
 constexpr size_t kSinkColumns = 256;                    // Of a tile for a sink.
-constexpr size_t kPanelBytes = size_t{128} << 20;       // Packed activations in memory at a time.
 constexpr size_t kPackedWeightBytes = size_t{1} << 20;  // Half of L2.
 constexpr size_t kMaxK = 1024;                          // Of one sum; longer ones are less exact.
 constexpr size_t kGroupMultiple = 128;  // Blocks of k end where groups of every size end.
 constexpr size_t kMinSliceRows = 512;   // Fewer rows do not pay for decoding weights once more.
+constexpr size_t kMaxSliceRows = 4096;  // Of a task: 8 MiB of sums that are not final.
 
 constexpr size_t RoundUp(size_t value, size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -62,26 +62,22 @@ size_t GroupIndex(int group_size) {
   return group_size == 32 ? 0 : group_size == 64 ? 1 : 2;
 }
 
-// Rows of one group of products, split and packed.
+// What the products of one group need of its rows.
 struct Panel {
   const ProductGroup* group = nullptr;
-  size_t first_row = 0;
-  size_t rows = 0;
-  size_t steps = 0;        // Of 32 k.
-  size_t block_bytes = 0;  // Of 32 packed rows.
-  uint8_t* packed = nullptr;
   float* unscale = nullptr;   // [rows up to a multiple of 32]; f16 only.
   float* group_sums[3] = {};  // [block of 32 rows][cols / size][32]; if some matrix needs it.
 
-  size_t num_blocks() const { return (rows + kTileRows - 1) / kTileRows; }
+  size_t rows() const { return group->x.rows; }
   size_t cols() const { return group->x.cols; }
+  size_t num_blocks() const { return (rows() + kTileRows - 1) / kTileRows; }
   float* block_sums(size_t index, size_t block) const {
     if (group_sums[index] == nullptr) return nullptr;
     return group_sums[index] + block * (cols() >> (5 + index)) * kTileRows;
   }
 };
 
-// 512 columns of one product, or less, for some of the rows of a panel.
+// 512 columns of one product, or less, for some of the rows of its group.
 struct Task {
   const Panel* panel = nullptr;
   const Product* product = nullptr;
@@ -110,14 +106,16 @@ struct Blocking {
 // Working memory of a thread.
 struct Scratch {
   uint8_t* packed = nullptr;        // Weights.
+  uint8_t* rows[2] = {};            // Rows of x for one block of k: these and the next ones.
   float* group_terms = nullptr;     // kCodes: [512 / 32][groups][2][32]
   float* powers = nullptr;          // f16: [512]
   float* unscale_column = nullptr;  // [512]
   float* tile = nullptr;            // For sinks: [32][512]
   float* sums = nullptr;            // [row blocks][32 x 512]
 
-  Scratch(BufferPlan plan, size_t sum_blocks, size_t* bytes) {
+  Scratch(BufferPlan plan, size_t x_parts, size_t sum_blocks, size_t* bytes) {
     packed = plan.Take<uint8_t>(kPackedWeightBytes);
+    for (uint8_t*& r : rows) r = plan.Take<uint8_t>(kTileRows * kMaxK * 2 * x_parts);
     group_terms = plan.Take<float>(kPackedWeightBytes / 2 / 32 * 2);
     powers = plan.Take<float>(kColumns);
     unscale_column = plan.Take<float>(kColumns);
@@ -136,20 +134,19 @@ class TileProducts : public Products {
   void Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) override;
 
  private:
-  size_t PanelRowBytes(const ProductGroup& group) const;
-  Panel PlacePanel(const ProductGroup& group, size_t first_row, size_t rows,
-                   BufferPlan* plan) const;
-  void MultiplyPanels(std::span<const Panel> panels, ThreadPool& pool);
-  void SplitBlock(const Panel& panel, size_t block) const;
+  Panel PlacePanel(const ProductGroup& group, BufferPlan* plan) const;
+  void FindRowTerms(std::span<const Panel> panels, ThreadPool& pool) const;
   TileWeightBlock WeightBlock(const Task& task, size_t columns, const Scratch& scratch) const;
   void RunTask(const Task& task, const Scratch& scratch, size_t thread) const;
+  TileSplit RowsOfBlock(const Task& task, const TileWeightBlock& weights, const Scratch& scratch,
+                        size_t block) const;
   void MultiplyBlock(const Task& task, const TileWeightBlock& weights, const Scratch& scratch,
                      size_t parts, size_t block, float* sums, size_t thread) const;
 
   std::string name_;
   const TileKernels& kernels_;
   bool uses_unit_;
-  AlignedBytes panel_buffer_;
+  AlignedBytes row_terms_;
   std::vector<AlignedBytes> thread_buffers_;
 };
 
@@ -161,20 +158,12 @@ bool NeedsSums(const ProductGroup& group, size_t index) {
   });
 }
 
-size_t TileProducts::PanelRowBytes(const ProductGroup& group) const {
-  return RoundUp(group.x.cols, kTileStep) * kernels_.x_parts * 2;
-}
-
-Panel TileProducts::PlacePanel(const ProductGroup& group, size_t first_row, size_t rows,
-                               BufferPlan* plan) const {
+Panel TileProducts::PlacePanel(const ProductGroup& group, BufferPlan* plan) const {
   Panel panel;
   panel.group = &group;
-  panel.first_row = first_row;
-  panel.rows = rows;
-  panel.steps = RoundUp(group.x.cols, kTileStep) / kTileStep;
-  panel.block_bytes = panel.steps * kernels_.x_parts * 2 * kTileBytes;
-  panel.packed = plan->Take<uint8_t>(panel.num_blocks() * panel.block_bytes);
-  panel.unscale = plan->Take<float>(panel.num_blocks() * kTileRows);
+  if (kernels_.format == TileFormat::kF16) {
+    panel.unscale = plan->Take<float>(panel.num_blocks() * kTileRows);
+  }
   for (size_t i = 0; i < 3; ++i) {
     if (NeedsSums(group, i)) {
       panel.group_sums[i] =
@@ -184,27 +173,31 @@ Panel TileProducts::PlacePanel(const ProductGroup& group, size_t first_row, size
   return panel;
 }
 
-// Panels until the memory for them is used up, then their products.
-void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) {
-  struct Range {
-    const ProductGroup* group;
-    size_t first_row, rows;
-  };
-  std::vector<Range> ranges;
-  size_t bytes = 0;
-  const auto flush = [&] {
-    BufferPlan count(nullptr);
-    for (const Range& r : ranges) PlacePanel(*r.group, r.first_row, r.rows, &count);
-    panel_buffer_.Reserve(count.bytes());
-    BufferPlan place(panel_buffer_.data());
-    std::vector<Panel> panels;
-    for (const Range& r : ranges) {
-      panels.push_back(PlacePanel(*r.group, r.first_row, r.rows, &place));
+void TileProducts::FindRowTerms(std::span<const Panel> panels, ThreadPool& pool) const {
+  std::vector<std::pair<const Panel*, size_t>> blocks;
+  for (const Panel& panel : panels) {
+    if (panel.unscale == nullptr && std::ranges::count(panel.group_sums, nullptr) == 3) continue;
+    for (size_t b = 0; b < panel.num_blocks(); ++b) blocks.emplace_back(&panel, b);
+  }
+  constexpr size_t kBlocksPerTask = 4;
+  pool.ParallelFor((blocks.size() + kBlocksPerTask - 1) / kBlocksPerTask, [&](size_t i, size_t) {
+    const size_t end = std::min(blocks.size(), (i + 1) * kBlocksPerTask);
+    for (size_t b = i * kBlocksPerTask; b < end; ++b) {
+      const auto& [panel, block] = blocks[b];
+      const size_t row = block * kTileRows;
+      TileRowTerms rows;
+      rows.x = panel->group->x.row(row);
+      rows.pitch = panel->group->x.pitch;
+      rows.rows = std::min(kTileRows, panel->rows() - row);
+      rows.cols = panel->cols();
+      if (panel->unscale != nullptr) rows.unscale = panel->unscale + row;
+      for (size_t g = 0; g < 3; ++g) rows.group_sums[g] = panel->block_sums(g, block);
+      kernels_.find_row_terms(rows);
     }
-    MultiplyPanels(panels, pool);
-    ranges.clear();
-    bytes = 0;
-  };
+  });
+}
+
+void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) {
   for (const ProductGroup& group : groups) {
     for (const Product& product : group.products) {
       RAM_CHECK(product.matrix.count == 1 && product.matrix.cols == group.x.cols);
@@ -214,32 +207,15 @@ void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& po
       RAM_CHECK(product.sink != nullptr ||
                 (product.out.rows == group.x.rows && product.out.cols == product.matrix.rows));
     }
-    const size_t row_bytes = PanelRowBytes(group);
-    const size_t max_rows =
-        std::max(kMinSliceRows, kPanelBytes / row_bytes / kTileRows * kTileRows);
-    for (size_t row = 0; row < group.x.rows; row += max_rows) {
-      const size_t rows = std::min(max_rows, group.x.rows - row);
-      if (bytes + rows * row_bytes > kPanelBytes && !ranges.empty()) flush();
-      ranges.push_back({&group, row, rows});
-      bytes += rows * row_bytes;
-    }
   }
-  if (!ranges.empty()) flush();
-}
-
-void TileProducts::MultiplyPanels(std::span<const Panel> panels, ThreadPool& pool) {
-  // Split.
-  std::vector<std::pair<const Panel*, size_t>> blocks;
-  for (const Panel& panel : panels) {
-    for (size_t b = 0; b < panel.num_blocks(); ++b) blocks.emplace_back(&panel, b);
-  }
-  constexpr size_t kBlocksPerTask = 4;
-  pool.ParallelFor((blocks.size() + kBlocksPerTask - 1) / kBlocksPerTask, [&](size_t i, size_t) {
-    const size_t end = std::min(blocks.size(), (i + 1) * kBlocksPerTask);
-    for (size_t b = i * kBlocksPerTask; b < end; ++b) {
-      SplitBlock(*blocks[b].first, blocks[b].second);
-    }
-  });
+  BufferPlan count(nullptr);
+  for (const ProductGroup& group : groups) PlacePanel(group, &count);
+  row_terms_.Reserve(count.bytes());
+  BufferPlan place(row_terms_.data());
+  std::vector<Panel> panels;
+  panels.reserve(groups.size());
+  for (const ProductGroup& group : groups) panels.push_back(PlacePanel(group, &place));
+  FindRowTerms(panels, pool);
 
   // Cut into tasks: by columns, and by rows too where there are few of those.
   size_t num_tasks = 0;
@@ -255,7 +231,8 @@ void TileProducts::MultiplyPanels(std::span<const Panel> panels, ThreadPool& poo
   size_t sum_blocks = 1;
   for (const Panel& panel : panels) {
     const size_t blocks_per_slice =
-        std::max(kMinSliceRows / kTileRows, (panel.num_blocks() + slices - 1) / slices);
+        std::clamp((panel.num_blocks() + slices - 1) / slices, kMinSliceRows / kTileRows,
+                   kMaxSliceRows / kTileRows);
     for (const Product& product : panel.group->products) {
       const Blocking blocking(kernels_, product.matrix);
       for (size_t col = 0; col < product.matrix.rows; col += blocking.columns) {
@@ -269,29 +246,30 @@ void TileProducts::MultiplyPanels(std::span<const Panel> panels, ThreadPool& poo
   }
 
   size_t scratch_bytes = 0;
-  Scratch(BufferPlan(nullptr), sum_blocks, &scratch_bytes);
+  Scratch(BufferPlan(nullptr), kernels_.x_parts, sum_blocks, &scratch_bytes);
   if (thread_buffers_.size() < pool.num_threads()) thread_buffers_.resize(pool.num_threads());
   pool.ParallelFor(tasks.size(), [&](size_t i, size_t thread) {
     AlignedBytes& buffer = thread_buffers_[thread];
     buffer.Reserve(scratch_bytes);
     std::optional<TileScope> scope;
     if (uses_unit_) scope.emplace();
-    RunTask(tasks[i], Scratch(BufferPlan(buffer.data()), sum_blocks, nullptr), thread);
+    RunTask(tasks[i], Scratch(BufferPlan(buffer.data()), kernels_.x_parts, sum_blocks, nullptr),
+            thread);
   });
 }
 
-void TileProducts::SplitBlock(const Panel& panel, size_t block) const {
-  const Rows& x = panel.group->x;
+TileSplit TileProducts::RowsOfBlock(const Task& task, const TileWeightBlock& weights,
+                                    const Scratch& scratch, size_t block) const {
+  const Panel& panel = *task.panel;
   const size_t row = block * kTileRows;
   TileSplit split;
-  split.x = x.row(panel.first_row + row);
-  split.pitch = x.pitch;
-  split.rows = std::min(kTileRows, panel.rows - row);
-  split.cols = x.cols;
-  split.packed = panel.packed + block * panel.block_bytes;
-  split.unscale = panel.unscale + row;
-  for (size_t i = 0; i < 3; ++i) split.group_sums[i] = panel.block_sums(i, block);
-  kernels_.split(split);
+  split.x = panel.group->x.row(row) + weights.first_k;
+  split.pitch = panel.group->x.pitch;
+  split.rows = std::min(kTileRows, panel.rows() - row);
+  split.num_k = weights.num_k;
+  if (panel.unscale != nullptr) split.unscale = panel.unscale + row;
+  split.packed = scratch.rows[block % 2];
+  return split;
 }
 
 TileWeightBlock TileProducts::WeightBlock(const Task& task, size_t columns,
@@ -336,6 +314,7 @@ void TileProducts::RunTask(const Task& task, const Scratch& scratch, size_t thre
     weights.first_k = k;
     weights.num_k = std::min(blocking.block_k, weights.cols - k);
     kernels_.pack[blocking.parts - 1](weights);
+    kernels_.split(RowsOfBlock(task, weights, scratch, task.first_block));
     for (size_t b = 0; b < task.num_blocks; ++b) {
       float* sums = one_block ? nullptr : scratch.sums + b * kTileRows * kColumns;
       MultiplyBlock(task, weights, scratch, blocking.parts, task.first_block + b, sums, thread);
@@ -351,18 +330,16 @@ void TileProducts::MultiplyBlock(const Task& task, const TileWeightBlock& weight
   const Product& product = *task.product;
   const size_t row = block * kTileRows;
   TileProduct one;
-  one.x = panel.packed + block * panel.block_bytes +
-          weights.first_k / kTileStep * kernels_.x_parts * 2 * kTileBytes;
+  one.x = scratch.rows[block % 2];
   one.w = weights.packed;
   one.steps = (weights.num_k + kTileStep - 1) / kTileStep;
-  one.rows = std::min(kTileRows, panel.rows - row);
+  one.rows = std::min(kTileRows, panel.rows() - row);
   one.columns = weights.columns;
   one.sums = sums;
   one.first = weights.first_k == 0;
   one.last = weights.first_k + weights.num_k == weights.cols;
   if (one.last) {
-    one.out = product.sink != nullptr ? scratch.tile
-                                      : product.out.row(panel.first_row + row) + task.first_col;
+    one.out = product.sink != nullptr ? scratch.tile : product.out.row(row) + task.first_col;
     one.pitch = product.sink != nullptr ? kColumns : product.out.pitch;
     if (!product.bias.empty()) one.bias = product.bias.data() + task.first_col;
     if (kernels_.format == TileFormat::kF16) {
@@ -370,7 +347,11 @@ void TileProducts::MultiplyBlock(const Task& task, const TileWeightBlock& weight
       one.unscale_column = scratch.unscale_column;
     }
   }
-  if (block + 1 < task.first_block + task.num_blocks) one.ahead = one.x + panel.block_bytes;
+  TileSplit ahead;
+  if (block + 1 < task.first_block + task.num_blocks) {
+    ahead = RowsOfBlock(task, weights, scratch, block + 1);
+    one.ahead = &ahead;
+  }
   if (weights.form == TileWeights::kCodes) {
     const size_t index = GroupIndex(static_cast<int>(weights.group_size));
     one.terms = weights.group_terms;
@@ -382,7 +363,7 @@ void TileProducts::MultiplyBlock(const Task& task, const TileWeightBlock& weight
   }
   if (one.last && product.sink != nullptr) {
     for (size_t c = 0; c < one.columns; c += kSinkColumns) {
-      product.sink(thread, {panel.first_row + row,
+      product.sink(thread, {row,
                             task.first_col + c,
                             {scratch.tile + c, one.rows, std::min(kSinkColumns, one.columns - c),
                              kColumns}});
