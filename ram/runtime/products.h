@@ -47,9 +47,9 @@ class Products {
   // "avx3", "amx-f16", ...
   virtual std::string name() const = 0;
   // All groups (e.g. one per expert) in one parallel pass. Weights are decoded block by block in
-  // front of the product, each block once per call (by tiles: once per 4096 rows, and once more where
-  // rows are divided among threads). A result element does not depend on the number of rows, on the
-  // other groups, or on the threads.
+  // front of the product, each block once per call (by tiles: once per 4096 rows, and once more
+  // where rows are divided among threads). A result element does not depend on the number of rows,
+  // on the other groups, or on the threads.
   virtual void Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) = 0;
 };
 
