@@ -383,8 +383,8 @@ void CpuEngine::Logits(Rows x, const Matrix& head, float softcap, Rows out) {
 // Which instruction set.
 
 constexpr std::string_view kAmxLevels[] = {"amx-f16", "amx-bf16"};
-constexpr std::string_view kAllLevels[] = {"amx-f16", "amx-bf16", "avx3",  "avx2",
-                                           "sse4",    "neon",     "scalar"};
+constexpr std::string_view kAllLevels[] = {"amx-f16", "amx-bf16", "avx3_dl", "avx3",
+                                           "avx2",    "sse4",     "neon",    "scalar"};
 
 bool IsAmx(std::string_view isa) {
   return std::ranges::find(kAmxLevels, isa) != std::end(kAmxLevels);

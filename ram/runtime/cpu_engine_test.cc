@@ -407,7 +407,8 @@ TEST(CpuInstructionSetsTest, ThoseOfOtherCpusAreRefused) {
   ThreadPool pool(1);
   const std::vector<std::string> here = CpuInstructionSets();
   size_t refused = 0;
-  for (const char* isa : {"amx-f16", "amx-bf16", "avx3", "avx2", "sse4", "neon", "scalar"}) {
+  for (const char* isa :
+       {"amx-f16", "amx-bf16", "avx3_dl", "avx3", "avx2", "sse4", "neon", "scalar"}) {
     const bool is_here = std::ranges::find(here, isa) != here.end();
     const auto engine = MakeCpuEngine(&pool, {.precision = Precision::kF32, .isa = isa});
     EXPECT_EQ(engine.ok(), is_here) << isa;

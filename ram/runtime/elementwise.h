@@ -2,7 +2,7 @@
 
 // The vector steps of the CPU engine: norms, rotation, activations, routers, the reduction of a
 // block of logits. Highway kernels for every instruction set; `isa` as in CpuOptions (amx levels
-// use avx3). Rows are independent of each other.
+// use avx3_dl). Rows are independent of each other.
 
 #include <cstdint>
 #include <memory>
@@ -23,7 +23,7 @@ struct LogitBlock {
 class Elementwise {
  public:
   virtual ~Elementwise() = default;
-  virtual std::string name() const = 0;  // "avx3", "avx2", "sse4", "scalar", "neon".
+  virtual std::string name() const = 0;  // "avx3_dl", "avx3", "avx2", "sse4", "scalar", "neon".
 
   virtual void RmsNorm(const float* x, const float* weight, uint64_t n, float eps,
                        float* out) const = 0;

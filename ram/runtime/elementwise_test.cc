@@ -61,9 +61,9 @@ class ElementwiseTest : public testing::TestWithParam<std::string> {
 
 TEST_P(ElementwiseTest, HasItsName) { EXPECT_EQ(kernels_->name(), GetParam()); }
 
-TEST_P(ElementwiseTest, AmxLevelsUseAvx3) {
-  if (GetParam() != "avx3") GTEST_SKIP();
-  EXPECT_EQ(MakeElementwise("amx-f16")->name(), "avx3");
+TEST_P(ElementwiseTest, AmxLevelsUseAvx3Dl) {
+  if (GetParam() != "avx3_dl") GTEST_SKIP();
+  EXPECT_EQ(MakeElementwise("amx-f16")->name(), "avx3_dl");
 }
 
 TEST_P(ElementwiseTest, RmsNorm) {

@@ -262,8 +262,8 @@ class Engine {
 // with.
 std::unique_ptr<Engine> MakeReferenceEngine(ThreadPool* pool);
 
-// Instruction sets of the fast engine, best first on x86: amx-f16, amx-bf16, avx3, avx2, sse4,
-// scalar; neon.
+// Instruction sets of the fast engine, best first on x86: amx-f16, amx-bf16, avx3_dl, avx3, avx2,
+// sse4, scalar; neon (isa.h).
 struct CpuOptions {
   Precision precision = Precision::kF32;
   std::string isa;  // Empty: the best one that this CPU has and that passes its self test.

@@ -5,6 +5,7 @@
 
 #include "ram/base/result.h"
 #include "ram/quant/simd_targets.h"
+#include "ram/runtime/byte_dot.h"
 // After simd_targets.h.
 #include "hwy/highway.h"
 #include "hwy/targets.h"
@@ -14,11 +15,14 @@ namespace {
 
 struct Level {
   std::string_view name;
-  int64_t targets;
+  int64_t targets;  // Of the kernels.
 };
 
+constexpr std::string_view kByteDots = "avx3_dl";
+
 // Best first.
-constexpr std::array<Level, 5> kLevels = {{
+constexpr std::array<Level, 6> kLevels = {{
+    {kByteDots, HWY_AVX3 | HWY_AVX3_DL},
     {"avx3", HWY_AVX3 | HWY_AVX3_DL},
     {"avx2", HWY_AVX2},
     {"sse4", HWY_SSE4},
@@ -37,15 +41,19 @@ int64_t RunningTargets() {
 std::vector<std::string> SimdLevels() {
   std::vector<std::string> levels;
   for (const Level& level : kLevels) {
-    if ((level.targets & RunningTargets()) != 0) levels.emplace_back(level.name);
+    if ((level.targets & RunningTargets()) == 0) continue;
+    if (UsesByteDots(level.name) && !HasByteDots()) continue;
+    levels.emplace_back(level.name);
   }
   RAM_CHECK(!levels.empty());
   return levels;
 }
 
 std::string SimdLevelOf(std::string_view isa) {
-  return isa == "amx-f16" || isa == "amx-bf16" ? "avx3" : std::string(isa);
+  return isa == "amx-f16" || isa == "amx-bf16" ? std::string(kByteDots) : std::string(isa);
 }
+
+bool UsesByteDots(std::string_view level) { return level == kByteDots; }
 
 int64_t SimdTargets(std::string_view level) {
   const std::vector<std::string> levels = SimdLevels();

@@ -1,5 +1,5 @@
 // Products on every CPU: f32 multiply-adds of Highway vectors. Many rows of x: panel_product-inl.h;
-// few rows: packed_dot-inl.h; here: the plan of tasks.
+// few rows: packed_dot-inl.h, or byte_dot.h where the level has it; here: the plan of tasks.
 
 #include <algorithm>
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include "ram/base/result.h"
 #include "ram/quant/simd_targets.h"
 #include "ram/runtime/aligned_rows.h"
+#include "ram/runtime/byte_dot.h"
 #include "ram/runtime/fma_kernels.h"
 #include "ram/runtime/isa.h"
 #include "ram/runtime/products.h"
@@ -110,6 +111,90 @@ HWY_EXPORT(MakeKernels);
 
 namespace {
 
+// Few rows of packed weights by dot products of bytes, the rest by other kernels.
+class ByteDotKernels : public FmaKernels {
+ public:
+  explicit ByteDotKernels(std::unique_ptr<FmaKernels> rest) : rest_(std::move(rest)) {}
+
+  uint64_t few_rows() const override { return rest_->few_rows(); }
+  uint64_t strip_cols() const override { return rest_->strip_cols(); }
+  uint64_t tile_rows() const override { return rest_->tile_rows(); }
+  std::unique_ptr<KernelScratch> MakeScratch() const override {
+    auto scratch = std::make_unique<Scratch>();
+    scratch->rest = rest_->MakeScratch();
+    return scratch;
+  }
+  void MultiplyPanels(const PanelTask& task, KernelScratch& scratch) const override {
+    rest_->MultiplyPanels(task, *static_cast<Scratch&>(scratch).rest);
+  }
+  uint64_t PackedFloats(const Matrix& matrix, uint64_t rows) const override {
+    return Takes(matrix) ? ByteDotPackedFloats(AsBytes(matrix), rows)
+                         : rest_->PackedFloats(matrix, rows);
+  }
+  void PackForDot(const Matrix& matrix, Rows x, float* packed) const override {
+    if (!Takes(matrix)) return rest_->PackForDot(matrix, x, packed);
+    PackForByteDots(AsBytes(matrix), x.data, x.pitch, x.rows, packed);
+  }
+  void MultiplyDots(const DotTask& task, KernelScratch& scratch) const override {
+    auto& memory = static_cast<Scratch&>(scratch);
+    if (!Takes(*task.matrix)) return rest_->MultiplyDots(task, *memory.rest);
+    const ByteMatrix matrix = AsBytes(*task.matrix);
+    const size_t floats = ByteDotScratchFloats(matrix);
+    if (memory.floats.size() < floats) memory.floats.resize(floats);
+    MultiplyByByteDots({.matrix = matrix,
+                        .bias = task.bias,
+                        .packed_x = task.packed_x,
+                        .rows = task.out.rows,
+                        .first_col = task.first_col,
+                        .num_cols = task.out.cols,
+                        .out = task.out.data,
+                        .pitch = task.out.pitch,
+                        .scratch = memory.floats.data()});
+  }
+
+ private:
+  class Scratch : public KernelScratch {
+   public:
+    std::unique_ptr<KernelScratch> rest;
+    std::vector<float> floats;
+  };
+
+  // 8 bits keep up with memory as f32.
+  static bool Takes(const Matrix& matrix) {
+    return matrix.form == Matrix::Form::kMxfp4 ||
+           (matrix.form == Matrix::Form::kAffine && matrix.bits != 8);
+  }
+
+  static ByteCodes CodesOf(int bits) {
+    RAM_CHECK(bits >= 2 && bits <= 6);
+    return static_cast<ByteCodes>(static_cast<int>(ByteCodes::k2) + bits - 2);
+  }
+
+  static ByteMatrix AsBytes(const Matrix& matrix) {
+    const bool mxfp4 = matrix.form == Matrix::Form::kMxfp4;
+    return {.codes = mxfp4 ? ByteCodes::kMxfp4 : CodesOf(matrix.bits),
+            .scale_form = mxfp4                         ? ByteScales::kE8M0
+                          : matrix.dtype == Dtype::kF32 ? ByteScales::kF32
+                          : matrix.dtype == Dtype::kF16 ? ByteScales::kF16
+                                                        : ByteScales::kBf16,
+            .values = matrix.values,
+            .scales = matrix.scales,
+            .biases = matrix.biases,
+            .row_bytes = matrix.row_bytes(),
+            .scale_row_bytes = matrix.scale_row_bytes(),
+            .cols = matrix.cols,
+            .group_size = mxfp4 ? 32 : static_cast<size_t>(matrix.group_size)};
+  }
+
+  std::unique_ptr<FmaKernels> rest_;
+};
+
+std::unique_ptr<FmaKernels> KernelsOf(const std::string& isa) {
+  std::unique_ptr<FmaKernels> kernels = RAM_SIMD_DISPATCH(MakeKernels, SimdTargets(isa))();
+  if (!UsesByteDots(isa)) return kernels;
+  return std::make_unique<ByteDotKernels>(std::move(kernels));
+}
+
 // Columns of the widest task, and of the tiles of sinks.
 constexpr uint64_t kTileCols = 256;
 // Rows of the highest task: 2 MiB of results for a sink.
@@ -141,8 +226,7 @@ bool SamePacking(const Matrix& a, const Matrix& b) {
 
 class FmaProducts : public Products {
  public:
-  explicit FmaProducts(const std::string& isa)
-      : name_(isa), kernels_(RAM_SIMD_DISPATCH(MakeKernels, SimdTargets(isa))()) {}
+  explicit FmaProducts(const std::string& isa) : name_(isa), kernels_(KernelsOf(isa)) {}
 
   std::string name() const override { return name_; }
 

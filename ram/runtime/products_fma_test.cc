@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ram/base/thread_pool.h"
@@ -22,6 +25,12 @@ std::vector<float> Decode(const Matrix& matrix) {
   std::vector<float> weights(matrix.rows * matrix.cols);
   DecodeRows(matrix, 0, matrix.rows, weights.data());
   return weights;
+}
+
+std::vector<Matrix> PackedForms() {
+  std::vector<Matrix> forms = AllForms();
+  std::erase_if(forms, [](const Matrix& form) { return form.form == Matrix::Form::kDense; });
+  return forms;
 }
 
 // Relative root mean square error of out against f64.
@@ -49,6 +58,11 @@ class ProductsFmaTest : public testing::TestWithParam<std::string> {
     ProductGroup group = {.x = x, .products = {}};
     group.products.push_back({.matrix = matrix, .bias = bias, .out = out});
     products_->Multiply({&group, 1}, pool_);
+  }
+
+  // Of the error of few rows and up to 4096 columns.
+  static double FewRowsLimit(const Matrix& form) {
+    return UsesByteDots(GetParam()) && form.bits != 8 ? 3e-7 : 1.2e-6;
   }
 
   ThreadPool pool_{3};
@@ -97,6 +111,131 @@ TEST_P(ProductsFmaTest, LongSumsStayExact) {
         TestRows out(rows, 24);
         Multiply(x.view(), matrix.view(), {}, out.view());
         EXPECT_LE(ErrorOf(x.view(), matrix.view(), {}, out.view()), limit);
+      }
+    }
+  }
+}
+
+// Widths that leave every kind of rest of a step; few rows, which use packed weights as they are.
+TEST_P(ProductsFmaTest, FewRowsOfEveryWidth) {
+  for (const Matrix& form : PackedForms()) {
+    const uint64_t group_size =
+        form.form == Matrix::Form::kMxfp4 ? 32 : static_cast<uint64_t>(form.group_size);
+    for (const uint64_t groups : {1U, 2U, 3U, 5U, 7U, 9U, 17U}) {
+      const uint64_t cols = groups * group_size;
+      const TestMatrix matrix = RandomMatrix(form, 1, 37, cols);
+      for (const uint64_t rows : {1U, 2U, 3U, 4U}) {
+        SCOPED_TRACE(matrix.name + " " + std::to_string(rows) + " rows of " + std::to_string(cols));
+        TestRows x = TestRows::Random(rows, cols);
+        TestRows out(rows, matrix.shape.rows);
+        Multiply(x.view(), matrix.view(), {}, out.view());
+        EXPECT_LE(ErrorOf(x.view(), matrix.view(), {}, out.view()), FewRowsLimit(form));
+        EXPECT_TRUE(out.BetweenIsUntouched());
+      }
+    }
+  }
+}
+
+// Dot products of bytes have few roundings: measured at most 1.8e-7.
+TEST_P(ProductsFmaTest, LongSumsOfBytesStayExact) {
+  if (!UsesByteDots(GetParam())) GTEST_SKIP();
+  for (const Matrix& form : PackedForms()) {
+    if (form.bits == 8) continue;
+    for (const uint64_t cols : {4096U, 14336U}) {
+      const TestMatrix matrix = RandomMatrix(form, 1, 64, cols);
+      for (const uint64_t rows : {1U, 4U}) {
+        SCOPED_TRACE(matrix.name + " " + std::to_string(rows) + " rows of " + std::to_string(cols));
+        TestRows x = TestRows::Random(rows, cols);
+        TestRows out(rows, 64);
+        Multiply(x.view(), matrix.view(), {}, out.view());
+        EXPECT_LE(ErrorOf(x.view(), matrix.view(), {}, out.view()), 3e-7);
+      }
+    }
+  }
+}
+
+// Zeros, and values much larger or smaller than their neighbours.
+TEST_P(ProductsFmaTest, FewRowsOfUnevenActivations) {
+  constexpr uint64_t kCols = 640;
+  for (const Matrix& form : PackedForms()) {
+    const TestMatrix matrix = RandomMatrix(form, 1, 37, kCols);
+    SCOPED_TRACE(matrix.name);
+    TestRows x = TestRows::Random(4, kCols);
+    for (uint64_t k = 0; k < kCols; ++k) {
+      if (k / 128 == 1) x.view().row(0)[k] = 0;          // Whole groups of zeros,
+      if (k % 32 == 5) x.view().row(0)[k] *= 1e6F;       // one outlier in each group,
+      if (k >= 512) x.view().row(1)[k] *= 1e-20F;        // groups that do not matter,
+      if (k != 77) x.view().row(2)[k] = 0;               // one value,
+      x.view().row(3)[k] *= k % 2 == 0 ? 1e30F : 1e25F;  // and large ones.
+    }
+    for (uint64_t r = 0; r < 4; ++r) {
+      TestRows out(1, 37);
+      Multiply(x.view().slice(r, 1), matrix.view(), {}, out.view());
+      EXPECT_LE(ErrorOf(x.view().slice(r, 1), matrix.view(), {}, out.view()), FewRowsLimit(form))
+          << "row " << r;
+    }
+  }
+}
+
+// Rows that are zero have a product of zero, and tiny ones one that is off by little.
+TEST_P(ProductsFmaTest, FewRowsOfTinyActivations) {
+  constexpr uint64_t kCols = 384;
+  for (const Matrix& form : PackedForms()) {
+    const TestMatrix matrix = RandomMatrix(form, 1, 37, kCols);
+    SCOPED_TRACE(matrix.name);
+    TestRows x = TestRows::Random(4, kCols);
+    for (uint64_t k = 0; k < kCols; ++k) {
+      x.view().row(0)[k] = 0;
+      x.view().row(1)[k] *= 1e-30F;
+      x.view().row(2)[k] *= 1e-36F;
+      x.view().row(3)[k] *= 1e-40F;  // Denormal.
+    }
+    TestRows out(4, 37);
+    Multiply(x.view(), matrix.view(), {}, out.view());
+    const std::vector<float> weights = Decode(matrix.view());
+    for (uint64_t c = 0; c < 37; ++c) {
+      EXPECT_EQ(out.view().row(0)[c], 0.0F);
+      for (uint64_t r = 1; r < 4; ++r) {
+        double sum = 0;
+        double magnitude = 0;
+        double weight = 0;
+        for (uint64_t k = 0; k < kCols; ++k) {
+          const double w = weights[c * kCols + k];
+          sum += double{x.view().row(r)[k]} * w;
+          magnitude += std::abs(double{x.view().row(r)[k]} * w);
+          weight += 0.5;  // No weight is larger; each x is off by at most 2^-126.
+        }
+        EXPECT_NEAR(out.view().row(r)[c], sum, 2e-6 * magnitude + weight * 0x1p-126);
+      }
+    }
+  }
+}
+
+// What is not a number stays visible in all of its row, and in no other.
+TEST_P(ProductsFmaTest, FewRowsThatAreNotFinite) {
+  constexpr uint64_t kCols = 384;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const Matrix& form : PackedForms()) {
+    const TestMatrix matrix = RandomMatrix(form, 1, 37, kCols);
+    SCOPED_TRACE(matrix.name);
+    TestRows x = TestRows::Random(4, kCols);
+    TestRows expected(4, 37);
+    Multiply(x.view(), matrix.view(), {}, expected.view());
+    for (const uint64_t k : {0U, 77U, 255U, 383U}) {
+      for (const float bad : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+        for (const uint64_t row : {0U, 3U}) {
+          const float good = std::exchange(x.view().row(row)[k], bad);
+          TestRows out(4, 37);
+          Multiply(x.view(), matrix.view(), {}, out.view());
+          x.view().row(row)[k] = good;
+          for (uint64_t r = 0; r < 4; ++r) {
+            for (uint64_t c = 0; c < 37; ++c) {
+              const float got = out.view().row(r)[c];
+              EXPECT_TRUE(r == row ? !std::isfinite(got) : got == expected.view().row(r)[c])
+                  << got << " in row " << r;
+            }
+          }
+        }
       }
     }
   }
@@ -261,6 +400,29 @@ TEST(TileDecodeTest, IsTheDefinition) {
   }
 }
 
+// avx3_dl is avx3 but for the kernel that it is there for, which is really taken.
+TEST(IsaTest, ByteDotsAreTakenForFewRowsOfPackedWeightsOnly) {
+  const std::vector<std::string> levels = SimdLevels();
+  if (std::ranges::find(levels, "avx3_dl") == levels.end()) GTEST_SKIP();
+  ThreadPool pool(1);
+  const auto multiply = [&](const char* level, const TestMatrix& matrix, TestRows& x) {
+    TestRows out(x.view().rows, matrix.shape.rows);
+    ProductGroup group = {.x = x.view(), .products = {}};
+    group.products.push_back({.matrix = matrix.view(), .out = out.view()});
+    MakeFmaProducts(level, Precision::kF32)->Multiply({&group, 1}, pool);
+    return out;
+  };
+  for (const Matrix& form : AllForms()) {
+    const TestMatrix matrix = RandomMatrix(form, 1, 64, 384);
+    const bool packed = form.form != Matrix::Form::kDense && form.bits != 8;
+    for (const uint64_t rows : {1U, 4U, 5U}) {
+      SCOPED_TRACE(matrix.name + " " + std::to_string(rows));
+      TestRows x = TestRows::Random(rows, 384);
+      EXPECT_NE(multiply("avx3", matrix, x) == multiply("avx3_dl", matrix, x), packed && rows <= 4);
+    }
+  }
+}
+
 TEST(IsaTest, LevelsAreNamedBestFirst) {
   const std::vector<std::string> levels = SimdLevels();
   ASSERT_FALSE(levels.empty());
@@ -268,8 +430,10 @@ TEST(IsaTest, LevelsAreNamedBestFirst) {
     EXPECT_NE(SimdTargets(level), 0);
     EXPECT_EQ(SimdLevelOf(level), level);
   }
-  EXPECT_EQ(SimdLevelOf("amx-f16"), "avx3");
-  EXPECT_EQ(SimdLevelOf("amx-bf16"), "avx3");
+  EXPECT_EQ(SimdLevelOf("amx-f16"), "avx3_dl");
+  EXPECT_EQ(SimdLevelOf("amx-bf16"), "avx3_dl");
+  EXPECT_TRUE(UsesByteDots("avx3_dl"));
+  EXPECT_FALSE(UsesByteDots("avx3"));
 }
 
 }  // namespace
