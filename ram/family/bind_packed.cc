@@ -232,10 +232,6 @@ Result<PackedConfig> ReadAwqConfig(const Json& quantization, const std::string& 
   RAM_ASSIGN_OR_RETURN(packed.group_size, GroupSize(quantization, where));
   const std::string layout = Layout(quantization, {"version", "checkpoint_format"});
   if (layout != "" && layout != "gemm") return UnknownLayout(where, "AWQ", layout, "gemm");
-  const Json* zero_point = Find(quantization, "zero_point");
-  if (zero_point != nullptr && *zero_point == false) {
-    return UnknownLayout(where, "AWQ", "zero_point: false", "gemm with zero points");
-  }
   return packed;
 }
 

@@ -98,6 +98,13 @@ TEST(InMajorTest, SymmetricZerosMeanTheSameInBothFormats) {
   ExpectTwins(twins, "gptq 4,32");
 }
 
+// GPTQModel writes symmetric AWQ models with zeros of 8 and says that they have no zero points.
+TEST(InMajorTest, SymmetricAwqHasZerosToo) {
+  Twins twins = PackModel("llama", {.awq = true, .symmetric = true});
+  twins.packed.config["quantization_config"]["zero_point"] = false;
+  ExpectTwins(twins, "awq 4,32");
+}
+
 // Subtracting 1 from whole words lets zeros of 0 borrow; adding it to whole words gives it back.
 TEST(InMajorTest, OldZerosBorrow) {
   for (const int bits : {2, 4, 8}) {
@@ -233,7 +240,6 @@ TEST(InMajorTest, ConfigsThatAreNotRead) {
   expect(gptq, {{"sym", true}}, kCorrupt, {"qzeros", "sym"});
   expect(awq, {{"version", "gemv"}}, kUnsupported, {"gemv"});
   expect(awq, {{"bits", 3}}, kUnsupported, {"3 bits"});
-  expect(awq, {{"zero_point", false}}, kUnsupported, {"zero_point"});
   ExpectErrorAfter(PackModel("llama", gptq).packed,
                    [](EditableCheckpoint& model) { model.config.erase("quantization_config"); },
                    kCorrupt, {"does not say"});
