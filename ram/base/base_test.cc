@@ -1,5 +1,9 @@
+#include <fmt/format.h>
+
+#include <bit>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -9,6 +13,7 @@
 #include "ram/base/half.h"
 #include "ram/base/hash.h"
 #include "ram/base/json.h"
+#include "ram/base/number.h"
 #include "ram/base/thread_pool.h"
 
 namespace ram {
@@ -88,6 +93,36 @@ TEST(Bytes, TakesDecimalsWhateverTheLocale) {
   for (const std::string& text :
        {std::string("."), std::string("-1"), std::string("inf"), std::string(400, '9')}) {
     EXPECT_EQ(take(text), std::pair(std::optional<double>(), std::string_view(text)));
+  }
+}
+
+TEST(Number, TakesWhatItSays) {
+  const auto take = [](std::string_view text) {
+    const auto number = TakeDouble(&text);
+    return std::pair(number, text);
+  };
+  const auto taken = [](double number, std::string_view rest) {
+    return std::pair(std::optional(number), rest);
+  };
+  EXPECT_EQ(take("-1.5e3,2"), taken(-1500, ",2"));
+  EXPECT_EQ(take("2-seed7"), taken(2, "-seed7"));
+  EXPECT_EQ(take(".5e"), taken(0.5, "e"));
+  EXPECT_EQ(take("0x10"), taken(0, "x10"));
+  EXPECT_EQ(take("Infinity!"), taken(std::numeric_limits<double>::infinity(), "!"));
+  EXPECT_EQ(take("1e-999"), taken(0, ""));
+  EXPECT_EQ(take("4.9e-324"), taken(std::numeric_limits<double>::denorm_min(), ""));
+  EXPECT_TRUE(std::isnan(*ParseDouble("nan")));
+  for (const std::string_view text :
+       {"", " 1", "+1", "-+1", "-", ".", "e5", "1e999", "-1e999", "x"}) {
+    EXPECT_EQ(take(text), std::pair(std::optional<double>(), text));
+  }
+  EXPECT_EQ(ParseDouble("1 "), std::nullopt);
+  uint64_t bits = 0x3FF123456789ABCD;
+  for (int i = 0; i < 10'000; ++i) {
+    bits = bits * 6364136223846793005u + 1442695040888963407u;
+    const auto number = std::bit_cast<double>(bits);
+    if (!std::isfinite(number)) continue;
+    EXPECT_EQ(ParseDouble(fmt::format("{}", number)), number);
   }
 }
 

@@ -6,8 +6,8 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <locale>
-#include <sstream>
+
+#include "ram/base/number.h"
 
 namespace ram {
 namespace {
@@ -69,7 +69,6 @@ Result<uint64_t> ParseBytes(std::string_view text) {
   return static_cast<uint64_t>(bytes);
 }
 
-// Not std::from_chars: the libc++ of Xcode 15 has it for integers only.
 std::optional<double> TakeDecimal(std::string_view* text) {
   constexpr std::string_view kDigits = "0123456789";
   size_t end = std::min(text->find_first_not_of(kDigits), text->size());
@@ -80,11 +79,8 @@ std::optional<double> TakeDecimal(std::string_view* text) {
     digits += end - fraction;
   }
   if (digits == 0) return std::nullopt;
-  std::istringstream stream{std::string(text->substr(0, end))};
-  stream.imbue(std::locale::classic());
-  double number = 0;
-  if (!(stream >> number)) return std::nullopt;  // Too large for a double.
-  text->remove_prefix(end);
+  const std::optional<double> number = ParseDouble(text->substr(0, end));
+  if (number) text->remove_prefix(end);
   return number;
 }
 

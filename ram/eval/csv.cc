@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <optional>
+
+#include "ram/base/number.h"
 
 namespace ram {
 namespace {
@@ -25,10 +26,7 @@ std::string_view Trimmed(std::string_view text) {
 std::optional<double> ParseNumber(std::string_view text) {
   text = Trimmed(text);
   if (text.starts_with('+')) text.remove_prefix(1);
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+  return ParseDouble(text);
 }
 
 // Takes records off a text, one by one.

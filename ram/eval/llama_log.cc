@@ -6,8 +6,10 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 #include "ram/base/bytes.h"
+#include "ram/base/number.h"
 
 namespace ram {
 namespace {
@@ -22,9 +24,13 @@ Error Wrong(std::string_view where, std::string_view what) {
 template <typename T>
 std::optional<T> NumberAt(std::string_view text) {
   while (text.starts_with(' ')) text.remove_prefix(1);
-  T value = {};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() ? std::optional(value) : std::nullopt;
+  if constexpr (std::is_same_v<T, double>) {
+    return TakeDouble(&text);
+  } else {
+    T value = {};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() ? std::optional(value) : std::nullopt;
+  }
 }
 
 template <typename T>

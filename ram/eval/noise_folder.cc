@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "ram/base/number.h"
 #include "ram/eval/align.h"
 #include "ram/eval/noisy_weights.h"
 
@@ -29,14 +30,6 @@ size_t RankOf(std::string_view kind) {
   return rank;
 }
 
-template <typename T>
-bool TakeNumber(std::string_view* text, T* number) {
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), *number);
-  if (error != std::errc()) return false;
-  text->remove_prefix(static_cast<size_t>(end - text->data()));
-  return true;
-}
-
 }  // namespace
 
 std::string NoiseConditionName(const NoiseCondition& condition) {
@@ -52,9 +45,13 @@ std::optional<NoiseCondition> ParseNoiseCondition(std::string_view name) {
   }
   NoiseCondition condition{.kind = std::string(name.substr(0, at))};
   name.remove_prefix(at + kDose.size());
-  if (!TakeNumber(&name, &condition.dose) || !name.starts_with(kSeed)) return std::nullopt;
+  const std::optional<double> dose = TakeDouble(&name);
+  if (!dose || !name.starts_with(kSeed)) return std::nullopt;
+  condition.dose = *dose;
   name.remove_prefix(kSeed.size());
-  if (!TakeNumber(&name, &condition.seed) || !name.empty()) return std::nullopt;
+  const char* const end = name.data() + name.size();
+  const auto seed = std::from_chars(name.data(), end, condition.seed);
+  if (seed.ec != std::errc() || seed.ptr != end) return std::nullopt;
   return condition;
 }
 

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include "ram/base/bytes.h"
 #include "ram/base/file.h"
 #include "ram/base/hash.h"
 #include "ram/base/json.h"
+#include "ram/base/number.h"
 
 namespace ram {
 namespace {
@@ -43,13 +43,6 @@ Result<std::string> FindDifference(const fs::path& path, const std::vector<Study
     if (found == nullptr || *found != input.value) return input.what;
   }
   return std::string();
-}
-
-std::optional<double> ParseNumber(const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 }  // namespace
@@ -123,9 +116,9 @@ std::optional<ArmResult> StudyFolder::Find(const std::string& arm, const std::st
   result.key = key;
   result.content = file->facts["content"];
   result.same_as = file->facts["same_as"];
-  const auto bytes = ParseNumber(file->facts["bytes"]);
-  const auto bits = ParseNumber(file->facts["bits_per_weight"]);
-  const auto seconds = ParseNumber(file->facts["seconds"]);
+  const auto bytes = ParseDouble(file->facts["bytes"]);
+  const auto bits = ParseDouble(file->facts["bits_per_weight"]);
+  const auto seconds = ParseDouble(file->facts["seconds"]);
   if (!bytes || !bits || !seconds) return std::nullopt;
   result.bytes = static_cast<uint64_t>(*bytes);
   result.bits_per_weight = *bits;

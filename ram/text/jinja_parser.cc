@@ -8,6 +8,7 @@
 #include <charconv>
 #include <utility>
 
+#include "ram/base/number.h"
 #include "ram/text/jinja_lexer.h"
 #include "ram/text/jinja_syntax.h"
 
@@ -469,12 +470,12 @@ class Parser {
       case Token::Kind::kFloat: {
         const char* const end = first.text.data() + first.text.size();
         int64_t whole = 0;
-        double real = 0;
         const bool is_whole = first.kind == Token::Kind::kInteger;
-        const auto parsed = is_whole ? std::from_chars(first.text.data(), end, whole)
-                                     : std::from_chars(first.text.data(), end, real);
-        if (parsed.ec != std::errc()) return Fail("a number that is too large");
-        node->constant = is_whole ? Value(whole) : Value(real);
+        const std::optional<double> real = ParseDouble(first.text);
+        if (is_whole ? std::from_chars(first.text.data(), end, whole).ec != std::errc() : !real) {
+          return Fail("a number that is too large");
+        }
+        node->constant = is_whole ? Value(whole) : Value(*real);
         ++at_;
         return node;
       }

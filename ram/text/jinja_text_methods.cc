@@ -4,9 +4,9 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <charconv>
 #include <iterator>
 
+#include "ram/base/number.h"
 #include "ram/text/unicode.h"
 
 namespace ram::jinja {
@@ -308,10 +308,7 @@ std::optional<double> ParseNumber(std::string_view text) {
   while (!text.empty() && IsPythonSpace(static_cast<uint8_t>(text.front()))) text.remove_prefix(1);
   while (!text.empty() && IsPythonSpace(static_cast<uint8_t>(text.back()))) text.remove_suffix(1);
   if (text.starts_with('+')) text.remove_prefix(1);
-  double number = 0;
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return number;
+  return ParseDouble(text);
 }
 
 Result<Value> Indent(const std::string& text, const Arguments& arguments) {
