@@ -47,7 +47,8 @@ class Search {
         w_(groups.importance + first),
         wx_(groups.wx + first),
         end_(group_size * kLanes),
-        n_(hn::Set(F(), static_cast<float>((1 << bits) - 1))) {}
+        n_(hn::Set(F(), static_cast<float>((1 << bits) - 1))),
+        best_{n_, n_} {}
 
   // rule_scale is that of the range rule, `stored` the grid of kRtnPlus.
   Grids Run(V rule_scale, Grids stored) {

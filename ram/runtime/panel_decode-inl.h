@@ -151,6 +151,9 @@ HWY_INLINE UV LookUpE2M1(UV nibbles) {
 
 // Codes 2i (even) and 2i + 1 (odd) of a word as table values in byte i.
 struct E2M1Bytes {
+  HWY_INLINE E2M1Bytes() {}  // NOLINT: what g++ generates on ARM lacks the instruction set.
+  HWY_INLINE E2M1Bytes(UV evens, UV odds) : even(evens), odd(odds) {}
+
   UV even, odd;
 };
 HWY_INLINE E2M1Bytes UnpackE2M1(UV word) {
