@@ -33,19 +33,19 @@ inline constexpr size_t kVectorLanes = hn::MaxLanes(F());
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V AtMost(D d, hn::TFromD<D> high, V x) {
   const V limit = hn::Set(d, high);
-#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
-  return hn::IfThenElse(hn::Gt(x, limit), limit, x);
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
+  return hn::Min(limit, x);  // Of a number and NaN x86 takes the second, NEON the number.
 #else
-  return hn::Min(limit, x);  // Of a number and NaN x86 takes the second, Arm the NaN.
+  return hn::IfThenElse(hn::Gt(x, limit), limit, x);
 #endif
 }
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V AtLeast(D d, hn::TFromD<D> low, V x) {
   const V limit = hn::Set(d, low);
-#if HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
-  return hn::IfThenElse(hn::Lt(x, limit), limit, x);
-#else
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
   return hn::Max(limit, x);
+#else
+  return hn::IfThenElse(hn::Lt(x, limit), limit, x);
 #endif
 }
 
