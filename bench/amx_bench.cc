@@ -177,13 +177,18 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
   constexpr size_t kColumns = 512;
   const uint64_t row_blocks = problem->m / kTileRows;
   const size_t steps = problem->k / kTileStep;
+  const TileIntegerKernels& integers = *FindTileIntegerKernels(3);
   const size_t block_bytes = steps * kernels.x_parts * 2 * kTileBytes;
+  const size_t integer_bytes = problem->k / kIntegerStep * integers.x_parts * 2 * kTileBytes;
   const size_t groups = group_size == 0 ? 0 : problem->k / group_size;
-  const size_t index = group_size == 128 ? 2 : group_size == 64 ? 1 : 0;
-  AlignedBytes packed(2 * block_bytes);
+  // Groups of 64 and 128 in integers; of 32 in parts of 16 bits, as dense weights.
+  const bool in_integers = group_size > 32;
+  const size_t step = in_integers ? kIntegerStep : kTileStep;
+  AlignedBytes packed(in_integers ? row_blocks * integer_bytes : 2 * block_bytes);
+  AlignedBytes scales(row_blocks * (problem->k / step) * kTileRows * sizeof(float));
   AlignedBytes weights(kColumns * problem->k * 2);
   AlignedBytes terms(kColumns * (groups + 1) * 2 * sizeof(float));
-  AlignedBytes sums(row_blocks * kTileRows * (groups + 1) * sizeof(float));
+  AlignedBytes sums(row_blocks * kTileRows * (problem->k / step) * sizeof(float));
   AlignedBytes out(problem->m * problem->n * sizeof(float));
 
   std::vector<double> least;
@@ -201,12 +206,24 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
   for (int run = 0; run < 2 * kRuns; ++run) {
     piece = 0;
     for (uint64_t b = 0; b < row_blocks && groups > 0; ++b) {
-      TileRowTerms rows = {.x = problem->x.data() + b * kTileRows * problem->k,
-                           .pitch = problem->k,
-                           .rows = kTileRows,
-                           .cols = problem->k};
-      rows.group_sums[index] = sums.floats() + b * kTileRows * groups;
-      measure([&] { kernels.find_row_terms(rows); });
+      const float* x = problem->x.data() + b * kTileRows * problem->k;
+      const TileStepSums step_sums = {.x = x,
+                                      .pitch = problem->k,
+                                      .rows = kTileRows,
+                                      .cols = problem->k,
+                                      .step = step,
+                                      .sums = sums.floats() + b * kTileRows * (problem->k / step)};
+      const TileIntegerRows rows = {
+          .x = x,
+          .pitch = problem->k,
+          .rows = kTileRows,
+          .cols = problem->k,
+          .packed = packed.data() + b * integer_bytes,
+          .scales = scales.floats() + b * (problem->k / step) * kTileRows};
+      measure([&] {
+        integers.sum_steps(step_sums);
+        if (in_integers) integers.split(rows);
+      });
     }
     const auto rows_of_block = [&](uint64_t b) {
       return TileSplit{.x = problem->x.data() + b * kTileRows * problem->k,
@@ -228,8 +245,8 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
       block.cols = block.num_k = problem->k;
       block.packed = weights.data();
       block.group_terms = terms.floats();
-      measure([&] { kernels.pack[0](block); });
-      measure([&] { kernels.split(rows_of_block(0)); });
+      measure([&] { in_integers ? integers.pack(block) : kernels.pack[0](block); });
+      if (!in_integers) measure([&] { kernels.split(rows_of_block(0)); });
       for (uint64_t b = 0; b < row_blocks; ++b) {
         const TileSplit ahead = rows_of_block(b + 1);
         TileProduct product = {.x = packed.data() + b % 2 * block_bytes,
@@ -237,13 +254,21 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
                                .steps = steps,
                                .rows = kTileRows,
                                .columns = block.columns};
+        if (in_integers) {
+          product.x = packed.data() + b * integer_bytes;
+          product.steps = problem->k / kIntegerStep;
+          product.group_steps = group_size / kIntegerStep;
+          product.step_scales = scales.floats() + b * (problem->k / step) * kTileRows;
+        }
         product.terms = terms.floats();
-        product.group_sums = sums.floats() + b * kTileRows * groups;
+        product.step_sums = sums.floats() + b * kTileRows * (problem->k / step);
         product.out = out.floats() + b * kTileRows * problem->n + col;
         product.pitch = problem->n;
-        if (b + 1 < row_blocks) product.ahead = &ahead;
+        if (!in_integers && b + 1 < row_blocks) product.ahead = &ahead;
         measure([&] {
-          groups > 0 ? kernels.multiply_codes[index](product) : kernels.multiply[0](product);
+          in_integers   ? integers.multiply(product)
+          : groups == 0 ? kernels.multiply[0](product)
+                        : kernels.multiply_codes(product);
         });
       }
     }

@@ -77,9 +77,46 @@ bool ProductIsRight() {
   return std::memcmp(sum, want, sizeof sum) == 0;
 }
 
+// The same with bytes, four k side by side: those of a with a sign, and without.
+bool IntegerProductIsRight() {
+  const auto byte = [](size_t i) { return static_cast<uint8_t>(i * 2654435761U >> 8); };
+  alignas(64) uint8_t a[16][64];
+  alignas(64) uint8_t b[16][16][4];
+  alignas(64) int32_t sums[2][16][16];
+  alignas(64) int32_t want[2][16][16];
+  for (size_t r = 0; r < 16; ++r) {
+    for (size_t k = 0; k < 64; ++k) {
+      a[r][k] = byte(r * 64 + k);
+      b[k / 4][r][k % 4] = byte(5000 + r * 64 + k);
+    }
+    for (size_t c = 0; c < 16; ++c) {
+      for (const bool has_sign : {false, true}) {
+        int32_t exact = sums[has_sign][r][c] = byte(r + c);
+        for (size_t k = 0; k < 64; ++k) {
+          const uint8_t x = byte(r * 64 + k);
+          exact += (has_sign ? static_cast<int8_t>(x) : x) *
+                   static_cast<int8_t>(byte(5000 + c * 64 + k));
+        }
+        want[has_sign][r][c] = exact;
+      }
+    }
+  }
+  const TileScope scope;
+  TileUnit::Load<0>(sums[0]);
+  TileUnit::Load<1>(sums[1]);
+  TileUnit::Load<3>(a);
+  TileUnit::Load<7>(b);
+  TileUnit::DotUnsigned<0, 3, 7>();
+  TileUnit::DotSigned<1, 3, 7>();
+  TileUnit::Store<0>(sums[0]);
+  TileUnit::Store<1>(sums[1]);
+  return std::memcmp(sums, want, sizeof sums) == 0;
+}
+
 AmxSupport Detect() {
   constexpr int kOsxsave = 27;          // Leaf 1, ecx.
   constexpr int kAmxTile = 24;          // Leaf 7, edx.
+  constexpr int kAmxInt8 = 25;          // Leaf 7, edx.
   constexpr int kAmxBf16 = 22;          // Leaf 7, edx.
   constexpr int kAmxF16 = 21;           // Leaf 7.1, eax.
   constexpr uint32_t kAvx512 = 0xE6;    // XCR0: xmm, ymm, masks and both halves of zmm.
@@ -88,8 +125,9 @@ AmxSupport Detect() {
   constexpr int kTileData = 18;
 
   AmxSupport support;
-  if (Cpuid(0, 0).a < 7 || !Has(Cpuid(7, 0).d, kAmxTile) || !Has(Cpuid(7, 0).d, kAmxBf16)) {
-    support.why_not = "the CPU has no AMX-BF16";
+  if (Cpuid(0, 0).a < 7 || !Has(Cpuid(7, 0).d, kAmxTile) || !Has(Cpuid(7, 0).d, kAmxBf16) ||
+      !Has(Cpuid(7, 0).d, kAmxInt8)) {
+    support.why_not = "the CPU has no AMX-BF16 and AMX-INT8";
   } else if (!HasVectorExtensions()) {
     support.why_not = "the CPU lacks an AVX-512 extension (F, DQ, BW, VL, VBMI, BF16)";
   } else if (!Has(Cpuid(1, 0).c, kOsxsave) ||
@@ -98,8 +136,8 @@ AmxSupport Detect() {
   } else if (syscall(SYS_arch_prctl, kRequestPermission, kTileData) != 0) {
     support.why_not = "Linux refused the permission for tiles (it needs 5.16 or newer)";
   } else {
-    support.bf16 = ProductIsRight<TileFormat::kBf16>();
-    support.f16 = Has(Cpuid(7, 1).a, kAmxF16) && ProductIsRight<TileFormat::kF16>();
+    support.bf16 = ProductIsRight<TileFormat::kBf16>() && IntegerProductIsRight();
+    support.f16 = support.bf16 && Has(Cpuid(7, 1).a, kAmxF16) && ProductIsRight<TileFormat::kF16>();
     if (!support.bf16) support.why_not = "a product of tiles came out wrong";
   }
   return support;

@@ -1,7 +1,8 @@
 #pragma once
 
 // The tile unit (AMX) of x86 CPUs: whether it may be used here, and by whom. Products of tiles of
-// 16-bit numbers, summed in f32, at 12 times the rate of f32 FMA.
+// 16-bit numbers, summed in f32, at 12 times the rate of f32 FMA, and of bytes, summed in integers,
+// at twice that.
 
 #include <cstdint>
 
@@ -13,8 +14,9 @@ enum class TileFormat : uint8_t {
   kF16,   // 11 significant bits, 2^-24 ... 2^16.
 };
 
+// Every CPU with tiles of bf16 has those of bytes.
 struct AmxSupport {
-  bool bf16 = false;
+  bool bf16 = false;  // And bytes.
   bool f16 = false;
   const char* why_not = "";  // Where bf16 is false: what refused, in a few words.
 };

@@ -5,6 +5,7 @@
 
 #if defined(__x86_64__)
 
+#include "ram/runtime/amx_codes-inl.h"
 #include "ram/runtime/amx_product-inl.h"
 
 namespace ram {
@@ -57,6 +58,33 @@ struct ModelUnit {
       Tile(kSum)[r] = _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(Tile(kSum)[r]), sum));
     }
   }
+
+  template <bool kSigned, int kSum, int kA, int kB>
+  static void DotBytes() {
+    for (int r = 0; r < 16; ++r) {
+      alignas(64) uint8_t a[64];
+      alignas(64) int32_t sums[16];
+      _mm512_store_si512(a, Tile(kA)[r]);
+      _mm512_store_si512(sums, Tile(kSum)[r]);
+      for (int p = 0; p < 16; ++p) {
+        alignas(64) int8_t b[64];
+        _mm512_store_si512(b, Tile(kB)[p]);
+        for (int i = 0; i < 64; ++i) {
+          const uint8_t byte = a[4 * p + i % 4];
+          sums[i / 4] += (kSigned ? static_cast<int8_t>(byte) : byte) * b[i];
+        }
+      }
+      Tile(kSum)[r] = _mm512_load_si512(sums);
+    }
+  }
+  template <int kSum, int kA, int kB>
+  static void DotSigned() {
+    DotBytes<true, kSum, kA, kB>();
+  }
+  template <int kSum, int kA, int kB>
+  static void DotUnsigned() {
+    DotBytes<false, kSum, kA, kB>();
+  }
 };
 
 }  // namespace
@@ -67,6 +95,12 @@ const TileKernels* ModelTileKernels(size_t x_parts) {
   return &kF16[x_parts - 1];
 }
 
+const TileIntegerKernels* ModelTileIntegerKernels(size_t x_parts) {
+  static constexpr TileIntegerKernels kIntegers[2] = {MakeIntegerKernels<ModelUnit, 2>(),
+                                                      MakeIntegerKernels<ModelUnit, 3>()};
+  return &kIntegers[x_parts - 2];
+}
+
 }  // namespace ram
 
 #else
@@ -74,6 +108,7 @@ const TileKernels* ModelTileKernels(size_t x_parts) {
 namespace ram {
 
 const TileKernels* ModelTileKernels(size_t) { return nullptr; }
+const TileIntegerKernels* ModelTileIntegerKernels(size_t) { return nullptr; }
 
 }  // namespace ram
 

@@ -11,5 +11,7 @@ namespace ram {
 // x in 1 or 2 parts. To be called only where the CPU has the vectors of the kernels. Null on other
 // CPUs than x86-64.
 const TileKernels* ModelTileKernels(size_t x_parts);
+// In 2 or 3.
+const TileIntegerKernels* ModelTileIntegerKernels(size_t x_parts);
 
 }  // namespace ram

@@ -82,6 +82,10 @@ RAM_TILE_INLINE __mmask32 Mask32(size_t num) {
   return num >= 32 ? __mmask32(0xFFFFFFFF) : __mmask32((1U << num) - 1);
 }
 
+RAM_TILE_INLINE __mmask64 Mask64(size_t num) {
+  return num >= 64 ? ~__mmask64{0} : (__mmask64{1} << num) - 1;
+}
+
 // ---------------------------------------------------------------------------------------------
 // Activations.
 
@@ -100,31 +104,10 @@ RAM_TILE_INLINE float LargestMagnitude(const float* x, size_t num) {
   return _mm512_reduce_max_ps(top);
 }
 
-template <TileFormat kFormat>
-void FindRowTerms(const TileRowTerms& rows) {
-  const bool needs_sums = rows.group_sums[0] || rows.group_sums[1] || rows.group_sums[2];
-  const size_t steps = needs_sums ? rows.cols / kTileStep : 0;  // Groups are whole.
+// f16: what undoes the power of two of each row.
+[[maybe_unused]] void FindRowPowers(const TileSplit& rows, float* unscale) {
   for (size_t r = 0; r < rows.rows; ++r) {
-    const float* x = rows.x + r * rows.pitch;
-    float power = 1;
-    if constexpr (kFormat == TileFormat::kF16) {
-      power = PowerFor(LargestMagnitude(x, rows.cols));
-      rows.unscale[r] = 1 / power;
-    }
-    float sums[2] = {};  // Of 64 and 128.
-    for (size_t s = 0; s < steps; ++s) {
-      const Pair v = LoadX(x + s * kTileStep, kTileStep);
-      const float sum = power * _mm512_reduce_add_ps(_mm512_add_ps(v.low, v.high));
-      if (rows.group_sums[0]) rows.group_sums[0][s * kTileRows + r] = sum;
-      sums[0] = s % 2 == 0 ? sum : sums[0] + sum;
-      if (s % 2 == 1) {
-        if (rows.group_sums[1]) rows.group_sums[1][s / 2 * kTileRows + r] = sums[0];
-        sums[1] = s % 4 == 1 ? sums[0] : sums[1] + sums[0];
-      }
-      if (s % 4 == 3 && rows.group_sums[2]) {
-        rows.group_sums[2][s / 4 * kTileRows + r] = sums[1];
-      }
-    }
+    unscale[r] = 1 / PowerFor(LargestMagnitude(rows.x + r * rows.pitch, rows.num_k));
   }
 }
 
@@ -361,55 +344,34 @@ void PackValues(const TileWeightBlock& block) {
 // ---------------------------------------------------------------------------------------------
 // Codes.
 
-// 32 codes of a bit stream become words: a permutation brings the two bytes that hold code i into
-// word i, a shift its lowest bit to bit 0.
+// 64 codes of a bit stream become bytes: a permutation brings the bytes of 8 codes into one lane of
+// 64 bits, a shift for each byte its bits to where they belong.
 struct CodeReader {
   __m512i bytes;   // Of vpermb.
-  __m512i shifts;  // Of words.
+  __m512i shifts;  // Of vpmultishiftqb.
   __m512i mask;
-  __mmask32 length;  // 4 * bits bytes hold 32 codes.
-  int bits;
-  __m512i table;  // q - c as a 16-bit number, up to 5 bits.
+  __m512i center;  // c
+  size_t bits;
 
-  RAM_TILE_INLINE __m512i Codes(const uint8_t* p) const {
-    const __m512i stream = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(length, p));
-    const __m512i words = _mm512_permutexvar_epi8(bytes, stream);
-    return _mm512_and_si512(_mm512_srlv_epi16(words, shifts), mask);
+  // q - c of `num` codes, 32 or 64.
+  RAM_TILE_INLINE __m512i CenteredCodes(const uint8_t* p, size_t num) const {
+    const __m512i stream = _mm512_maskz_loadu_epi8(Mask64(num * bits / 8), p);
+    const __m512i lanes = _mm512_permutexvar_epi8(bytes, stream);
+    const __m512i q = _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, lanes), mask);
+    return _mm512_sub_epi8(q, center);
   }
 };
 
-// q - c as 16-bit numbers; exact.
-template <TileFormat kFormat>
-RAM_TILE_INLINE __m512i CenteredCodes(const CodeReader& reader, __m512i codes) {
-  const __m512i center = _mm512_set1_epi32(1 << (reader.bits - 1));
-  const auto number = [&](__m256i words) __attribute__((always_inline)) {
-    return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu16_epi32(words), center));
-  };
-  return Narrow<kFormat>(
-      {number(_mm512_castsi512_si256(codes)), number(_mm512_extracti64x4_epi64(codes, 1))});
-}
-
-template <TileFormat kFormat>
-CodeReader MakeCodeReader(int bits) {
+[[maybe_unused]] CodeReader MakeCodeReader(size_t bits) {
   alignas(64) uint8_t bytes[64];
-  alignas(64) uint16_t shifts[32];
-  alignas(64) uint16_t numbers[32];
-  for (int i = 0; i < 32; ++i) {
-    const int first = i * bits;
-    bytes[2 * i] = static_cast<uint8_t>(first / 8);
-    // Past the last code there is nothing to shift in; byte 63 is zero.
-    bytes[2 * i + 1] = static_cast<uint8_t>(first / 8 + 1 < 4 * bits ? first / 8 + 1 : 63);
-    shifts[i] = static_cast<uint16_t>(first % 8);
-    numbers[i] = static_cast<uint16_t>(i);
+  alignas(64) uint8_t shifts[64];
+  for (size_t i = 0; i < 64; ++i) {
+    bytes[i] = static_cast<uint8_t>(i % 8 < bits ? i / 8 * bits + i % 8 : 0);
+    shifts[i] = static_cast<uint8_t>(i % 8 * bits);
   }
-  CodeReader reader;
-  reader.bytes = _mm512_load_si512(bytes);
-  reader.shifts = _mm512_load_si512(shifts);
-  reader.mask = _mm512_set1_epi16(static_cast<int16_t>((1 << bits) - 1));
-  reader.length = Mask32(static_cast<size_t>(4 * bits));
-  reader.bits = bits;
-  reader.table = CenteredCodes<kFormat>(reader, _mm512_load_si512(numbers));
-  return reader;
+  return {_mm512_load_si512(bytes), _mm512_load_si512(shifts),
+          _mm512_set1_epi8(static_cast<char>((1U << bits) - 1)),
+          _mm512_set1_epi8(static_cast<char>(1U << (bits - 1))), bits};
 }
 
 // s and b' = b + c * s of the groups of num_k, 16 columns at a time.
@@ -441,16 +403,17 @@ CodeReader MakeCodeReader(int bits) {
   }
 }
 
-template <TileFormat kFormat, bool kTable>
-void PackCodesOf(const TileWeightBlock& block, const CodeReader& reader) {
+// Groups of 32: q - c in one part of 16 bits, exact.
+template <TileFormat kFormat>
+void PackCodes(const TileWeightBlock& block) {
+  const CodeReader reader = MakeCodeReader(static_cast<size_t>(block.bits));
   const size_t steps = block.num_k / kTileStep;
-  const size_t step_bytes = static_cast<size_t>(4 * block.bits);
   const size_t padded = (block.columns + kTileColumns - 1) / kTileColumns * kTileColumns;
   for (size_t column = 0; column < padded; column += 16) {
     PackGroupTerms(block, column);
     const size_t rows = column >= block.columns ? 0 : block.columns - column;
-    const uint8_t* from = block.values + column * block.row_bytes + block.first_k / 32 * step_bytes;
-    for (size_t s = 0; s < steps; ++s, from += step_bytes) {
+    const uint8_t* from = block.values + column * block.row_bytes + block.first_k * reader.bits / 8;
+    for (size_t s = 0; s < steps; ++s, from += 4 * reader.bits) {
       __m512i v[16];
 #pragma GCC unroll 16
       for (size_t i = 0; i < 16; ++i) {
@@ -458,9 +421,13 @@ void PackCodesOf(const TileWeightBlock& block, const CodeReader& reader) {
           v[i] = _mm512_setzero_si512();
           continue;
         }
-        const __m512i codes = reader.Codes(from + i * block.row_bytes);
-        v[i] = kTable ? _mm512_permutexvar_epi16(codes, reader.table)
-                      : CenteredCodes<kFormat>(reader, codes);
+        const __m256i codes =
+            _mm512_castsi512_si256(reader.CenteredCodes(from + i * block.row_bytes, kTileStep));
+        const auto number = [](__m128i bytes) __attribute__((always_inline)) {
+          return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+        };
+        v[i] = Narrow<kFormat>(
+            {number(_mm256_castsi256_si128(codes)), number(_mm256_extracti128_si256(codes, 1))});
       }
       Transpose(v);
       uint8_t* to = PackedTile(block, column, s, 1);
@@ -473,11 +440,7 @@ void PackCodesOf(const TileWeightBlock& block, const CodeReader& reader) {
 template <TileFormat kFormat, size_t kParts>
 void Pack(const TileWeightBlock& block) {
   if constexpr (kParts == 1) {
-    if (block.form == TileWeights::kCodes) {
-      const CodeReader reader = MakeCodeReader<kFormat>(block.bits);
-      return block.bits <= 5 ? PackCodesOf<kFormat, true>(block, reader)
-                             : PackCodesOf<kFormat, false>(block, reader);
-    }
+    if (block.form == TileWeights::kCodes) return PackCodes<kFormat>(block);
     // Exact in one part in both formats, if f16 is scaled.
     if (block.form == TileWeights::kBf16) return PackValues<kFormat, 1, TileWeights::kBf16>(block);
     if (block.form == TileWeights::kMxfp4)
@@ -712,18 +675,15 @@ struct FinishedGroup {
 
 // The passes of one group. The first one stores the sums of the group before; from the second on
 // some rows of those are taken after each tile product. `after` is called after each pass.
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bool kBoth,
-          size_t kPass = 0, class After>
+template <class Unit, TileFormat kFormat, size_t kXParts, bool kBoth, size_t kPass = 0, class After>
 RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, float* finished,
                                    const FinishedGroup& before, bool take, const After& after) {
-  constexpr size_t kPasses = kGroupSteps * kXParts;
   constexpr size_t kRows = kBoth ? 32 : 16;
   constexpr size_t kDots = kBoth ? 4 : 2;                              // Of a pass.
-  constexpr size_t kTurns = kPasses == 1 ? 1 : (kPasses - 1) * kDots;  // Of taking rows.
-  PassBeside<Unit, kFormat, kBoth, kPass % kXParts == 0, kPass == 0>(
-      x + kPass * 2 * kTileBytes, w + kPass / kXParts * 2 * kTileBytes,
-      finished, [&](auto dot) __attribute__((always_inline)) {
-        constexpr size_t kTurn = kPass * kDots + decltype(dot)::value + kTurns - kPasses * kDots;
+  constexpr size_t kTurns = kXParts == 1 ? 1 : (kXParts - 1) * kDots;  // Of taking rows.
+  PassBeside<Unit, kFormat, kBoth, kPass == 0, kPass == 0>(
+      x + kPass * 2 * kTileBytes, w, finished, [&](auto dot) __attribute__((always_inline)) {
+        constexpr size_t kTurn = kPass * kDots + decltype(dot)::value + kTurns - kXParts * kDots;
         if constexpr (kTurn < kTurns) {  // Wraps before the first.
           if (take) {
 #pragma GCC unroll 32
@@ -734,20 +694,18 @@ RAM_TILE_INLINE void MultiplyGroup(const uint8_t* x, const uint8_t* w, float* fi
         }
       });
   after();
-  if constexpr (kPass + 1 < kPasses) {
-    MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth, kPass + 1>(x, w, finished, before,
-                                                                         take, after);
+  if constexpr (kPass + 1 < kXParts) {
+    MultiplyGroup<Unit, kFormat, kXParts, kBoth, kPass + 1>(x, w, finished, before, take, after);
   }
 }
 
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps, bool kBoth>
+template <class Unit, TileFormat kFormat, size_t kXParts, bool kBoth>
 RAM_TILE_INLINE void MultiplyCodeRows(const TileProduct& product) {
   constexpr size_t kRows = kBoth ? 32 : 16;
   constexpr size_t kStepBytes = kXParts * 2 * kTileBytes;
   alignas(64) float sums[1024];
   alignas(64) float result[1024] = {};
   const size_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
-  const size_t groups = product.steps / kGroupSteps;
   Splitter<kFormat, kXParts> ahead(product.ahead);
   const size_t passes = blocks * product.steps * kXParts;
   const size_t pieces_per_pass = (ahead.pieces() + passes - 1) / passes;
@@ -758,32 +716,30 @@ RAM_TILE_INLINE void MultiplyCodeRows(const TileProduct& product) {
   ZeroSums<Unit, kBoth>();
   for (size_t block = 0; block < blocks; ++block) {
     const RowSink sink(product, block);
-    for (size_t g = 0; g < groups; ++g, terms += 2 * kTileColumns) {
-      const size_t s = g * kGroupSteps;
-      if (g + 1 == groups) {
+    for (size_t g = 0; g < product.steps; ++g, terms += 2 * kTileColumns) {
+      if (g + 1 == product.steps) {
         for (size_t row = 0; row < kRows; ++row) sink.Fetch(row);
       }
-      MultiplyGroup<Unit, kFormat, kXParts, kGroupSteps, kBoth>(
-          product.x + s * kStepBytes, w, sums, before,
-          /*take=*/block != 0 || g != 0, split);
-      w += kGroupSteps * 2 * kTileBytes;
+      MultiplyGroup<Unit, kFormat, kXParts, kBoth>(product.x + g * kStepBytes, w, sums, before,
+                                                   /*take=*/block != 0 || g != 0, split);
+      w += 2 * kTileBytes;
       before.sink = sink;
       before.scale[0] = _mm512_load_ps(terms);
       before.scale[1] = _mm512_load_ps(terms + 16);
       before.bias[0] = _mm512_load_ps(terms + 32);
       before.bias[1] = _mm512_load_ps(terms + 48);
-      before.group_sums = product.group_sums + g * kTileRows;
-      before.last = g + 1 == groups;
+      before.group_sums = product.step_sums + g * kTileRows;
+      before.last = g + 1 == product.steps;
     }
   }
   StoreSums<Unit, kBoth>(sums);
   for (size_t row = 0; row < kRows; ++row) before.TakeRow(row);
 }
 
-template <class Unit, TileFormat kFormat, size_t kXParts, size_t kGroupSteps>
+template <class Unit, TileFormat kFormat, size_t kXParts>
 void MultiplyCodes(const TileProduct& product) {
-  product.rows > 16 ? MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, true>(product)
-                    : MultiplyCodeRows<Unit, kFormat, kXParts, kGroupSteps, false>(product);
+  product.rows > 16 ? MultiplyCodeRows<Unit, kFormat, kXParts, true>(product)
+                    : MultiplyCodeRows<Unit, kFormat, kXParts, false>(product);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -793,14 +749,12 @@ constexpr TileKernels MakeTileKernels() {
   TileKernels kernels = {
       .format = kFormat,
       .x_parts = kXParts,
-      .find_row_terms = FindRowTerms<kFormat>,
+      .find_row_powers = FindRowPowers,
       .split = Split<kFormat, kXParts>,
       .find_powers = FindPowers,
       .pack = {Pack<kFormat, 1>, Pack<kFormat, 2>, Pack<kFormat, 3>},
       .multiply = {Multiply<Unit, kFormat, kXParts, 1>},
-      .multiply_codes = {MultiplyCodes<Unit, kFormat, kXParts, 1>,
-                         MultiplyCodes<Unit, kFormat, kXParts, 2>,
-                         MultiplyCodes<Unit, kFormat, kXParts, 4>},
+      .multiply_codes = MultiplyCodes<Unit, kFormat, kXParts>,
   };
   if constexpr (kXParts >= 2) {
     kernels.multiply[1] = Multiply<Unit, kFormat, kXParts, 2>;

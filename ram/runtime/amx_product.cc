@@ -2,6 +2,7 @@
 
 #if defined(__x86_64__)
 
+#include "ram/runtime/amx_codes-inl.h"
 #include "ram/runtime/amx_product-inl.h"
 
 namespace ram {
@@ -15,6 +16,12 @@ const TileKernels* FindTileKernels(TileFormat format, size_t x_parts) {
   return format == TileFormat::kBf16 ? &kBf16[x_parts - 1] : &kF16[x_parts - 1];
 }
 
+const TileIntegerKernels* FindTileIntegerKernels(size_t x_parts) {
+  static constexpr TileIntegerKernels kIntegers[2] = {MakeIntegerKernels<TileUnit, 2>(),
+                                                      MakeIntegerKernels<TileUnit, 3>()};
+  return &kIntegers[x_parts - 2];
+}
+
 }  // namespace ram
 
 #else
@@ -22,6 +29,7 @@ const TileKernels* FindTileKernels(TileFormat format, size_t x_parts) {
 namespace ram {
 
 const TileKernels* FindTileKernels(TileFormat, size_t) { return nullptr; }
+const TileIntegerKernels* FindTileIntegerKernels(size_t) { return nullptr; }
 
 }  // namespace ram
 

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <set>
 #include <string>
@@ -179,6 +180,7 @@ std::unique_ptr<Products> Make(const std::string& level, Precision precision) {
   if (level != "f16-model") return MakeAmxProducts(level, precision);
   if (!DetectAmx().bf16) return nullptr;
   return MakeTileProducts(level, *ModelTileKernels(TileParts(TileFormat::kF16, precision)),
+                          *ModelTileIntegerKernels(TileIntegerParts(precision)),
                           /*uses_unit=*/false);
 }
 
@@ -239,6 +241,40 @@ TEST_P(AmxTest, AffineInSeveralBlocksOfK) {
   }
   // Not a multiple of 128.
   ExpectAccurate(Precision::kF32, AffineMatrix(Dtype::kBF16, 3, 32, 33, 2048 + 96), 5, kF32Rms);
+}
+
+// Groups share a scale of x: it must neither hide what is not finite nor lose small numbers, and
+// rows keep to themselves.
+TEST_P(AmxTest, AffineWithExtremeRows) {
+  for (const int group_size : {32, 64, 128}) {
+    SCOPED_TRACE(group_size);
+    const TestMatrix test = AffineMatrix(Dtype::kBF16, 4, group_size, 50, 384);
+    TestRows x(40, 384);
+    const auto products = Make(GetParam(), Precision::kF32);
+    ThreadPool pool(2);
+    const Result2d before = Multiply(*products, x.rows, test.matrix, {}, pool);
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const float infinity = std::numeric_limits<float>::infinity();
+    x.rows.row(0)[3] = infinity;
+    x.rows.row(1)[383] = nan;
+    std::fill_n(x.rows.row(2), 384, 0.0F);
+    std::fill_n(x.rows.row(3), 256, 0.0F);
+    for (int c = 0; c < 384; ++c) x.rows.row(4)[c] = c % 2 == 0 ? 1e-30F : -3e-31F;
+    for (int c = 0; c < 384; ++c) x.rows.row(5)[c] = c % 3 == 0 ? 3e30F : -2e30F;
+    x.rows.row(6)[200] = 16777215.0F;  // The largest integer, where rounding must not go above it.
+    const Result2d got = Multiply(*products, x.rows, test.matrix, {}, pool);
+    for (uint64_t n = 0; n < 50; ++n) {
+      EXPECT_FALSE(std::isfinite(got.rows.row(0)[n]));
+      EXPECT_FALSE(std::isfinite(got.rows.row(1)[n]));
+      EXPECT_EQ(got.rows.row(2)[n], 0);
+    }
+    for (uint64_t r = 3; r < 7; ++r) {
+      const Errors errors =
+          CompareWithF64(x.rows.slice(r, 1), test.matrix, {}, got.rows.slice(r, 1));
+      EXPECT_LE(errors.rms, kF32Rms) << "row " << r;
+    }
+    EXPECT_TRUE(std::equal(got.rows.row(7), got.rows.row(7) + 33 * 50, before.rows.row(7)));
+  }
 }
 
 TEST_P(AmxTest, Mxfp4IsF32Accurate) {

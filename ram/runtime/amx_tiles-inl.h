@@ -49,6 +49,17 @@ struct TileUnit {
                    "i"(0xc0 | kSum << 3 | kA));
     }
   }
+
+  // The same with integers: sum[i][j] += the four bytes of a[i] times those of b[p] over the 16
+  // quadruples p. b has a sign; a has one, or not.
+  template <int kSum, int kA, int kB>
+  static RAM_TILE_INLINE void DotSigned() {
+    asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
+  }
+  template <int kSum, int kA, int kB>
+  static RAM_TILE_INLINE void DotUnsigned() {
+    asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSum), "i"(kA), "i"(kB));
+  }
 };
 
 }  // namespace

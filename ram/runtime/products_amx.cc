@@ -2,11 +2,13 @@
 //
 // Order of the work, for one input and one matrix (limits measured on Sapphire and Emerald Rapids:
 // L1 48 KiB, L2 2 MiB; docs/speed.md):
-//   1. Where the format or the weights ask for it, powers and sums of all rows are found.
+//   1. For affine weights, rows of x become integers and sums of groups, once for all products of a
+//      group, in panels of at most kPanelBytes. (f16: the powers of all rows are found.)
 //   2. A task takes 512 columns of the result, so that x need not come from L3 too often. It
 //      decodes and packs their weights for up to kMaxK of k into its thread's half of L2; the rows
-//      sweep over them, 32 at a time. While some are multiplied, the next ones are read from x and
-//      split into parts: 4 bytes of L3 for each x, where packed parts would be 6, and written once.
+//      sweep over them, 32 at a time. Where weights are not affine, the next rows are read from x
+//      and split into parts while some are multiplied: 4 bytes of L3 for each x, where packed parts
+//      would be 6, and written once.
 //   3. The sums of 32 x 32 leave the tiles after each block of k and are added up in f32: what is
 //      not final lies in L3.
 // The blocks of k depend on K and the stored form alone, so each element has one order of summation
@@ -27,6 +29,7 @@ namespace {
 
 constexpr size_t kColumns = 512;                        // Of a task, at most.
 constexpr size_t kSinkColumns = 256;                    // Of a tile for a sink.
+constexpr size_t kPanelBytes = size_t{128} << 20;       // Integers of x in memory at a time.
 constexpr size_t kPackedWeightBytes = size_t{1} << 20;  // Half of L2.
 constexpr size_t kMaxK = 1024;                          // Of one sum; longer ones are less exact.
 constexpr size_t kGroupMultiple = 128;  // Blocks of k end where groups of every size end.
@@ -56,28 +59,38 @@ size_t WeightParts(const TileKernels& kernels, TileWeights form) {
   return std::min(parts, kernels.x_parts);
 }
 
-// 0, 1, 2 for groups of 32, 64, 128.
-size_t GroupIndex(int group_size) {
-  RAM_CHECK(group_size == 32 || group_size == 64 || group_size == 128);
-  return group_size == 32 ? 0 : group_size == 64 ? 1 : 2;
+// Whether weights meet x in integers.
+bool UsesIntegers(const Matrix& matrix) {
+  return matrix.form == Matrix::Form::kAffine && matrix.group_size != 32;
 }
 
-// What the products of one group need of its rows.
+// Rows of one group of products, and what its products need of them, by blocks of 32 rows.
 struct Panel {
   const ProductGroup* group = nullptr;
-  float* unscale = nullptr;   // [rows up to a multiple of 32]; f16 only.
-  float* group_sums[3] = {};  // [block of 32 rows][cols / size][32]; if some matrix needs it.
+  size_t first_row = 0;
+  size_t rows = 0;
+  float* unscale = nullptr;         // [block][32]; f16 only.
+  float* sums[2] = {};              // [block][steps of 32, of 64][32]; if some matrix needs it.
+  uint8_t* integers = nullptr;      // [block][steps][2 tiles][parts]; likewise.
+  float* integer_scales = nullptr;  // [block][steps][32]
+  size_t integer_block_bytes = 0;   // Of 32 rows.
 
-  size_t rows() const { return group->x.rows; }
+  size_t num_blocks() const { return (rows + kTileRows - 1) / kTileRows; }
+  size_t block_rows(size_t block) const { return std::min(kTileRows, rows - block * kTileRows); }
   size_t cols() const { return group->x.cols; }
-  size_t num_blocks() const { return (rows() + kTileRows - 1) / kTileRows; }
-  float* block_sums(size_t index, size_t block) const {
-    if (group_sums[index] == nullptr) return nullptr;
-    return group_sums[index] + block * (cols() >> (5 + index)) * kTileRows;
+  const float* x(size_t block) const { return group->x.row(first_row + block * kTileRows); }
+  // Of a block of rows.
+  size_t StepFloats(bool of_integers) const {
+    return cols() / (of_integers ? kIntegerStep : kTileStep) * kTileRows;
   }
+  float* sums_of(bool of_integers, size_t block) const {
+    return sums[of_integers] + block * StepFloats(of_integers);
+  }
+  uint8_t* integers_of(size_t block) const { return integers + block * integer_block_bytes; }
+  float* scales_of(size_t block) const { return integer_scales + block * StepFloats(true); }
 };
 
-// 512 columns of one product, or less, for some of the rows of its group.
+// 512 columns of one product, or less, for some of the rows of a panel.
 struct Task {
   const Panel* panel = nullptr;
   const Product* product = nullptr;
@@ -127,77 +140,126 @@ struct Scratch {
 
 class TileProducts : public Products {
  public:
-  TileProducts(std::string name, const TileKernels& kernels, bool uses_unit)
-      : name_(std::move(name)), kernels_(kernels), uses_unit_(uses_unit) {}
+  TileProducts(std::string name, const TileKernels& kernels, const TileIntegerKernels& integers,
+               bool uses_unit)
+      : name_(std::move(name)), kernels_(kernels), integers_(integers), uses_unit_(uses_unit) {}
 
   std::string name() const override { return name_; }
   void Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) override;
 
  private:
-  Panel PlacePanel(const ProductGroup& group, BufferPlan* plan) const;
-  void FindRowTerms(std::span<const Panel> panels, ThreadPool& pool) const;
+  size_t PanelRowBytes(const ProductGroup& group) const;
+  Panel PlacePanel(const ProductGroup& group, size_t first_row, size_t rows,
+                   BufferPlan* plan) const;
+  void PrepareRows(const Panel& panel, size_t block) const;
+  void MultiplyPanels(std::span<const Panel> panels, ThreadPool& pool);
   TileWeightBlock WeightBlock(const Task& task, size_t columns, const Scratch& scratch) const;
   void RunTask(const Task& task, const Scratch& scratch, size_t thread) const;
   TileSplit RowsOfBlock(const Task& task, const TileWeightBlock& weights, const Scratch& scratch,
                         size_t block) const;
   void MultiplyBlock(const Task& task, const TileWeightBlock& weights, const Scratch& scratch,
                      size_t parts, size_t block, float* sums, size_t thread) const;
+  void MultiplyIntegers(const Task& task, const TileWeightBlock& weights, size_t block,
+                        TileProduct product) const;
 
   std::string name_;
   const TileKernels& kernels_;
+  const TileIntegerKernels& integers_;
   bool uses_unit_;
-  AlignedBytes row_terms_;
+  AlignedBytes panel_buffer_;
   std::vector<AlignedBytes> thread_buffers_;
 };
 
-// Whether some matrix of the group has affine groups of that size.
-bool NeedsSums(const ProductGroup& group, size_t index) {
+// Whether some affine matrix of the group meets x in integers, or does not.
+bool NeedsSums(const ProductGroup& group, bool of_integers) {
   return std::ranges::any_of(group.products, [&](const Product& product) {
     return product.matrix.form == Matrix::Form::kAffine &&
-           GroupIndex(product.matrix.group_size) == index;
+           UsesIntegers(product.matrix) == of_integers;
   });
 }
 
-Panel TileProducts::PlacePanel(const ProductGroup& group, BufferPlan* plan) const {
+// About: sums and scales are a few percent.
+size_t TileProducts::PanelRowBytes(const ProductGroup& group) const {
+  return NeedsSums(group, /*of_integers=*/true) ? group.x.cols * integers_.x_parts : 0;
+}
+
+Panel TileProducts::PlacePanel(const ProductGroup& group, size_t first_row, size_t rows,
+                               BufferPlan* plan) const {
   Panel panel;
   panel.group = &group;
-  if (kernels_.format == TileFormat::kF16) {
-    panel.unscale = plan->Take<float>(panel.num_blocks() * kTileRows);
+  panel.first_row = first_row;
+  panel.rows = rows;
+  const size_t blocks = panel.num_blocks();
+  if (kernels_.format == TileFormat::kF16) panel.unscale = plan->Take<float>(blocks * kTileRows);
+  for (const bool of_integers : {false, true}) {
+    if (!NeedsSums(group, of_integers)) continue;
+    panel.sums[of_integers] = plan->Take<float>(blocks * panel.StepFloats(of_integers));
   }
-  for (size_t i = 0; i < 3; ++i) {
-    if (NeedsSums(group, i)) {
-      panel.group_sums[i] =
-          plan->Take<float>(panel.num_blocks() * (group.x.cols >> (5 + i)) * kTileRows);
-    }
+  if (NeedsSums(group, /*of_integers=*/true)) {
+    panel.integer_block_bytes = group.x.cols / kIntegerStep * 2 * integers_.x_parts * kTileBytes;
+    panel.integers = plan->Take<uint8_t>(blocks * panel.integer_block_bytes);
+    panel.integer_scales = plan->Take<float>(blocks * panel.StepFloats(true));
   }
   return panel;
 }
 
-void TileProducts::FindRowTerms(std::span<const Panel> panels, ThreadPool& pool) const {
-  std::vector<std::pair<const Panel*, size_t>> blocks;
-  for (const Panel& panel : panels) {
-    if (panel.unscale == nullptr && std::ranges::count(panel.group_sums, nullptr) == 3) continue;
-    for (size_t b = 0; b < panel.num_blocks(); ++b) blocks.emplace_back(&panel, b);
+void TileProducts::PrepareRows(const Panel& panel, size_t block) const {
+  const float* x = panel.x(block);
+  const size_t pitch = panel.group->x.pitch;
+  const size_t rows = panel.block_rows(block);
+  const auto sum_steps = [&](bool of_integers) {
+    integers_.sum_steps({.x = x,
+                         .pitch = pitch,
+                         .rows = rows,
+                         .cols = panel.cols(),
+                         .step = of_integers ? kIntegerStep : kTileStep,
+                         .sums = panel.sums_of(of_integers, block)});
+  };
+  const float* unscale = nullptr;
+  if (panel.unscale != nullptr) {
+    kernels_.find_row_powers({.x = x, .pitch = pitch, .rows = rows, .num_k = panel.cols()},
+                             panel.unscale + block * kTileRows);
+    unscale = panel.unscale + block * kTileRows;
   }
-  constexpr size_t kBlocksPerTask = 4;
-  pool.ParallelFor((blocks.size() + kBlocksPerTask - 1) / kBlocksPerTask, [&](size_t i, size_t) {
-    const size_t end = std::min(blocks.size(), (i + 1) * kBlocksPerTask);
-    for (size_t b = i * kBlocksPerTask; b < end; ++b) {
-      const auto& [panel, block] = blocks[b];
-      const size_t row = block * kTileRows;
-      TileRowTerms rows;
-      rows.x = panel->group->x.row(row);
-      rows.pitch = panel->group->x.pitch;
-      rows.rows = std::min(kTileRows, panel->rows() - row);
-      rows.cols = panel->cols();
-      if (panel->unscale != nullptr) rows.unscale = panel->unscale + row;
-      for (size_t g = 0; g < 3; ++g) rows.group_sums[g] = panel->block_sums(g, block);
-      kernels_.find_row_terms(rows);
+  if (panel.sums[0] != nullptr) {
+    sum_steps(false);
+    float* sums = panel.sums_of(false, block);
+    for (size_t i = 0; unscale != nullptr && i < panel.StepFloats(false); ++i) {
+      if (i % kTileRows < rows) sums[i] /= unscale[i % kTileRows];  // As x is.
     }
-  });
+  }
+  if (panel.integers == nullptr) return;
+  sum_steps(true);
+  integers_.split({.x = x,
+                   .pitch = pitch,
+                   .rows = rows,
+                   .cols = panel.cols(),
+                   .packed = panel.integers_of(block),
+                   .scales = panel.scales_of(block)});
 }
 
+// Panels until the memory for them is used up, then their products.
 void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& pool) {
+  struct Range {
+    const ProductGroup* group;
+    size_t first_row, rows;
+  };
+  std::vector<Range> ranges;
+  size_t bytes = 0;
+  const auto flush = [&] {
+    BufferPlan count(nullptr);
+    for (const Range& r : ranges) PlacePanel(*r.group, r.first_row, r.rows, &count);
+    panel_buffer_.Reserve(count.bytes());
+    BufferPlan place(panel_buffer_.data());
+    std::vector<Panel> panels;
+    panels.reserve(ranges.size());
+    for (const Range& r : ranges) {
+      panels.push_back(PlacePanel(*r.group, r.first_row, r.rows, &place));
+    }
+    MultiplyPanels(panels, pool);
+    ranges.clear();
+    bytes = 0;
+  };
   for (const ProductGroup& group : groups) {
     for (const Product& product : group.products) {
       RAM_CHECK(product.matrix.count == 1 && product.matrix.cols == group.x.cols);
@@ -207,15 +269,33 @@ void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& po
       RAM_CHECK(product.sink != nullptr ||
                 (product.out.rows == group.x.rows && product.out.cols == product.matrix.rows));
     }
+    const size_t row_bytes = PanelRowBytes(group);
+    const size_t max_rows =
+        row_bytes == 0 ? group.x.rows
+                       : std::max(kMinSliceRows, kPanelBytes / row_bytes / kTileRows * kTileRows);
+    for (size_t row = 0; row < group.x.rows; row += max_rows) {
+      const size_t rows = std::min(max_rows, group.x.rows - row);
+      if (bytes + rows * row_bytes > kPanelBytes && !ranges.empty()) flush();
+      ranges.push_back({&group, row, rows});
+      bytes += rows * row_bytes;
+    }
   }
-  BufferPlan count(nullptr);
-  for (const ProductGroup& group : groups) PlacePanel(group, &count);
-  row_terms_.Reserve(count.bytes());
-  BufferPlan place(row_terms_.data());
-  std::vector<Panel> panels;
-  panels.reserve(groups.size());
-  for (const ProductGroup& group : groups) panels.push_back(PlacePanel(group, &place));
-  FindRowTerms(panels, pool);
+  if (!ranges.empty()) flush();
+}
+
+void TileProducts::MultiplyPanels(std::span<const Panel> panels, ThreadPool& pool) {
+  std::vector<std::pair<const Panel*, size_t>> blocks;
+  for (const Panel& panel : panels) {
+    if (panel.unscale == nullptr && std::ranges::count(panel.sums, nullptr) == 2) continue;
+    for (size_t b = 0; b < panel.num_blocks(); ++b) blocks.emplace_back(&panel, b);
+  }
+  constexpr size_t kBlocksPerTask = 4;
+  pool.ParallelFor((blocks.size() + kBlocksPerTask - 1) / kBlocksPerTask, [&](size_t i, size_t) {
+    const size_t end = std::min(blocks.size(), (i + 1) * kBlocksPerTask);
+    for (size_t b = i * kBlocksPerTask; b < end; ++b) {
+      PrepareRows(*blocks[b].first, blocks[b].second);
+    }
+  });
 
   // Cut into tasks: by columns, and by rows too where there are few of those.
   size_t num_tasks = 0;
@@ -261,13 +341,12 @@ void TileProducts::Multiply(std::span<const ProductGroup> groups, ThreadPool& po
 TileSplit TileProducts::RowsOfBlock(const Task& task, const TileWeightBlock& weights,
                                     const Scratch& scratch, size_t block) const {
   const Panel& panel = *task.panel;
-  const size_t row = block * kTileRows;
   TileSplit split;
-  split.x = panel.group->x.row(row) + weights.first_k;
+  split.x = panel.x(block) + weights.first_k;
   split.pitch = panel.group->x.pitch;
-  split.rows = std::min(kTileRows, panel.rows() - row);
+  split.rows = panel.block_rows(block);
   split.num_k = weights.num_k;
-  if (panel.unscale != nullptr) split.unscale = panel.unscale + row;
+  if (panel.unscale != nullptr) split.unscale = panel.unscale + block * kTileRows;
   split.packed = scratch.rows[block % 2];
   return split;
 }
@@ -313,13 +392,29 @@ void TileProducts::RunTask(const Task& task, const Scratch& scratch, size_t thre
   for (size_t k = 0; k < weights.cols; k += blocking.block_k) {
     weights.first_k = k;
     weights.num_k = std::min(blocking.block_k, weights.cols - k);
-    kernels_.pack[blocking.parts - 1](weights);
-    kernels_.split(RowsOfBlock(task, weights, scratch, task.first_block));
+    if (UsesIntegers(task.product->matrix)) {
+      integers_.pack(weights);
+    } else {
+      kernels_.pack[blocking.parts - 1](weights);
+      kernels_.split(RowsOfBlock(task, weights, scratch, task.first_block));
+    }
     for (size_t b = 0; b < task.num_blocks; ++b) {
       float* sums = one_block ? nullptr : scratch.sums + b * kTileRows * kColumns;
       MultiplyBlock(task, weights, scratch, blocking.parts, task.first_block + b, sums, thread);
     }
   }
+}
+
+// `product` without x, in integers.
+void TileProducts::MultiplyIntegers(const Task& task, const TileWeightBlock& weights, size_t block,
+                                    TileProduct product) const {
+  const Panel& panel = *task.panel;
+  const size_t first_step = weights.first_k / kIntegerStep;
+  product.x = panel.integers_of(block) + first_step * 2 * integers_.x_parts * kTileBytes;
+  product.steps = weights.num_k / kIntegerStep;
+  product.group_steps = weights.group_size / kIntegerStep;
+  product.step_scales = panel.scales_of(block) + first_step * kTileRows;
+  integers_.multiply(product);
 }
 
 // 32 rows times the columns of a task, over one block of k.
@@ -328,12 +423,11 @@ void TileProducts::MultiplyBlock(const Task& task, const TileWeightBlock& weight
                                  size_t thread) const {
   const Panel& panel = *task.panel;
   const Product& product = *task.product;
-  const size_t row = block * kTileRows;
+  const size_t row = panel.first_row + block * kTileRows;
+  const bool integers = UsesIntegers(product.matrix);
   TileProduct one;
-  one.x = scratch.rows[block % 2];
   one.w = weights.packed;
-  one.steps = (weights.num_k + kTileStep - 1) / kTileStep;
-  one.rows = std::min(kTileRows, panel.rows() - row);
+  one.rows = panel.block_rows(block);
   one.columns = weights.columns;
   one.sums = sums;
   one.first = weights.first_k == 0;
@@ -342,24 +436,28 @@ void TileProducts::MultiplyBlock(const Task& task, const TileWeightBlock& weight
     one.out = product.sink != nullptr ? scratch.tile : product.out.row(row) + task.first_col;
     one.pitch = product.sink != nullptr ? kColumns : product.out.pitch;
     if (!product.bias.empty()) one.bias = product.bias.data() + task.first_col;
-    if (kernels_.format == TileFormat::kF16) {
-      one.unscale_row = panel.unscale + row;
+    if (kernels_.format == TileFormat::kF16 && !integers) {
+      one.unscale_row = panel.unscale + block * kTileRows;
       one.unscale_column = scratch.unscale_column;
     }
   }
-  TileSplit ahead;
-  if (block + 1 < task.first_block + task.num_blocks) {
-    ahead = RowsOfBlock(task, weights, scratch, block + 1);
-    one.ahead = &ahead;
-  }
   if (weights.form == TileWeights::kCodes) {
-    const size_t index = GroupIndex(static_cast<int>(weights.group_size));
     one.terms = weights.group_terms;
-    one.group_sums =
-        panel.block_sums(index, block) + weights.first_k / weights.group_size * kTileRows;
-    kernels_.multiply_codes[index](one);
+    one.step_sums = panel.sums_of(integers, block) +
+                    weights.first_k / (integers ? kIntegerStep : kTileStep) * kTileRows;
+  }
+  if (integers) {
+    MultiplyIntegers(task, weights, block, one);
   } else {
-    kernels_.multiply[parts - 1](one);
+    one.x = scratch.rows[block % 2];
+    one.steps = (weights.num_k + kTileStep - 1) / kTileStep;
+    TileSplit ahead;
+    if (block + 1 < task.first_block + task.num_blocks) {
+      ahead = RowsOfBlock(task, weights, scratch, block + 1);
+      one.ahead = &ahead;
+    }
+    weights.form == TileWeights::kCodes ? kernels_.multiply_codes(one)
+                                        : kernels_.multiply[parts - 1](one);
   }
   if (one.last && product.sink != nullptr) {
     for (size_t c = 0; c < one.columns; c += kSinkColumns) {
@@ -378,9 +476,11 @@ size_t TileParts(TileFormat format, Precision precision) {
   return format == TileFormat::kBf16 && precision == Precision::kF32 ? 3 : 2;
 }
 
+size_t TileIntegerParts(Precision precision) { return precision == Precision::kHalf ? 2 : 3; }
+
 std::unique_ptr<Products> MakeTileProducts(std::string name, const TileKernels& kernels,
-                                           bool uses_unit) {
-  return std::make_unique<TileProducts>(std::move(name), kernels, uses_unit);
+                                           const TileIntegerKernels& integers, bool uses_unit) {
+  return std::make_unique<TileProducts>(std::move(name), kernels, integers, uses_unit);
 }
 
 std::unique_ptr<Products> MakeAmxProducts(const std::string& isa, Precision precision) {
@@ -390,6 +490,7 @@ std::unique_ptr<Products> MakeAmxProducts(const std::string& isa, Precision prec
   if (!(f16 ? amx.f16 : amx.bf16)) return nullptr;
   const TileFormat format = f16 ? TileFormat::kF16 : TileFormat::kBf16;
   return MakeTileProducts(isa, *FindTileKernels(format, TileParts(format, precision)),
+                          *FindTileIntegerKernels(TileIntegerParts(precision)),
                           /*uses_unit=*/true);
 }
 

@@ -13,9 +13,11 @@ namespace ram {
 
 // Parts of the activations that a precision needs.
 size_t TileParts(TileFormat format, Precision precision);
+// The same where the weights are integers.
+size_t TileIntegerParts(Precision precision);
 
 // `uses_unit`: the kernels need a TileScope.
 std::unique_ptr<Products> MakeTileProducts(std::string name, const TileKernels& kernels,
-                                           bool uses_unit);
+                                           const TileIntegerKernels& integers, bool uses_unit);
 
 }  // namespace ram
