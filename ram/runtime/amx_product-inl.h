@@ -115,6 +115,9 @@ RAM_TILE_INLINE float LargestMagnitude(const float* x, size_t num) {
 // exact, and cheaper. v: the even and the odd k.
 RAM_TILE_INLINE void StoreThreeParts(__m512i even, __m512i odd, uint8_t* to) {
   const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000));
+  // The upper half goes to the lower one by a shuffle: shifts have the port that subtractions need.
+  const __m512i lower = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(2, 3, -1, -1, 6, 7, -1, -1, 10, 11, -1, -1, 14, 15, -1, -1));
   const auto subtract = [](__m512i a, __m512i b) __attribute__((always_inline)) {
     return _mm512_castps_si512(_mm512_sub_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b)));
   };
@@ -122,7 +125,7 @@ RAM_TILE_INLINE void StoreThreeParts(__m512i even, __m512i odd, uint8_t* to) {
   for (size_t p = 0; p < 3; ++p) {
     const __m512i odd_part = _mm512_and_si512(odd, upper);
     _mm512_store_si512(to + p * 2 * kTileBytes,
-                       _mm512_or_si512(odd_part, _mm512_srli_epi32(even, 16)));
+                       _mm512_or_si512(odd_part, _mm512_shuffle_epi8(even, lower)));
     if (p == 2) break;
     even = subtract(even, _mm512_and_si512(even, upper));
     odd = subtract(odd, odd_part);
