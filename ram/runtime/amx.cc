@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "ram/base/half.h"
@@ -74,7 +75,7 @@ bool ProductIsRight() {
   TileUnit::Load<7>(b);
   TileUnit::Dot<kFormat, 0, 3, 7>();
   TileUnit::Store<0>(sum);
-  return std::memcmp(sum, want, sizeof sum) == 0;
+  return std::equal(&sum[0][0], &sum[0][0] + 256, &want[0][0]);
 }
 
 // The same with bytes, four k side by side: those of a with a sign, and without.
@@ -155,8 +156,8 @@ static_assert(sizeof(TileConfig) == 64);
 }  // namespace
 
 const AmxSupport& DetectAmx() {
-  static const AmxSupport support = Detect();
-  return support;
+  static const AmxSupport kSupport = Detect();
+  return kSupport;
 }
 
 TileScope::TileScope() {
@@ -173,8 +174,8 @@ TileScope::~TileScope() { asm volatile("tilerelease" ::: "memory"); }
 namespace ram {
 
 const AmxSupport& DetectAmx() {
-  static const AmxSupport support = {.why_not = "AMX needs Linux on x86-64"};
-  return support;
+  static const AmxSupport kSupport = {.why_not = "AMX needs Linux on x86-64"};
+  return kSupport;
 }
 
 TileScope::TileScope() { RAM_CHECK(DetectAmx().bf16); }

@@ -81,7 +81,7 @@ void SplitToIntegers(const TileIntegerRows& rows) {
   }
 }
 
-[[maybe_unused]] void SumSteps(const TileStepSums& rows) {
+inline void SumSteps(const TileStepSums& rows) {
   for (size_t r = 0; r < rows.rows; ++r) {
     const float* x = rows.x + r * rows.pitch;
     for (size_t s = 0; s < rows.cols / rows.step; ++s, x += rows.step) {
@@ -97,7 +97,7 @@ void SplitToIntegers(const TileIntegerRows& rows) {
 // ---------------------------------------------------------------------------------------------
 // Weights.
 
-[[maybe_unused]] void PackIntegers(const TileWeightBlock& block) {
+inline void PackIntegers(const TileWeightBlock& block) {
   const CodeReader reader = MakeCodeReader(static_cast<size_t>(block.bits));
   const size_t steps = block.num_k / kIntegerStep;
   const size_t padded = (block.columns + kTileColumns - 1) / kTileColumns * kTileColumns;

@@ -105,7 +105,7 @@ RAM_TILE_INLINE float LargestMagnitude(const float* x, size_t num) {
 }
 
 // f16: what undoes the power of two of each row.
-[[maybe_unused]] void FindRowPowers(const TileSplit& rows, float* unscale) {
+inline void FindRowPowers(const TileSplit& rows, float* unscale) {
   for (size_t r = 0; r < rows.rows; ++r) {
     unscale[r] = 1 / PowerFor(LargestMagnitude(rows.x + r * rows.pitch, rows.num_k));
   }
@@ -288,7 +288,7 @@ void FindPowersOf(const TileWeightBlock& block) {
   }
 }
 
-[[maybe_unused]] void FindPowers(const TileWeightBlock& block) {
+inline void FindPowers(const TileWeightBlock& block) {
   if (block.form == TileWeights::kF32) FindPowersOf<TileWeights::kF32>(block);
   if (block.form == TileWeights::kF16) FindPowersOf<TileWeights::kF16>(block);
   if (block.form == TileWeights::kBf16) FindPowersOf<TileWeights::kBf16>(block);
@@ -365,7 +365,7 @@ struct CodeReader {
   }
 };
 
-[[maybe_unused]] CodeReader MakeCodeReader(size_t bits) {
+inline CodeReader MakeCodeReader(size_t bits) {
   alignas(64) uint8_t bytes[64];
   alignas(64) uint8_t shifts[64];
   for (size_t i = 0; i < 64; ++i) {
@@ -378,7 +378,7 @@ struct CodeReader {
 }
 
 // s and b' = b + c * s of the groups of num_k, 16 columns at a time.
-[[maybe_unused]] void PackGroupTerms(const TileWeightBlock& block, size_t column) {
+inline void PackGroupTerms(const TileWeightBlock& block, size_t column) {
   const size_t groups = block.num_k / block.group_size;
   const size_t first_group = block.first_k / block.group_size;
   const size_t scale_bytes = block.scale_form == TileWeights::kF32 ? 4 : 2;

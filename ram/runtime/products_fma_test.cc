@@ -279,7 +279,8 @@ TEST_P(ProductsFmaTest, RowsDoNotDependOnEachOther) {
         TestRows part(rows, 45);
         Multiply(x.view().slice(first, rows), matrix.view(), {}, part.view());
         for (uint64_t r = 0; r < rows; ++r) {
-          EXPECT_EQ(std::memcmp(part.view().row(r), all.view().row(first + r), 45 * 4), 0);
+          const float* row = part.view().row(r);
+          EXPECT_TRUE(std::equal(row, row + 45, all.view().row(first + r)));
         }
       }
     }
@@ -289,7 +290,8 @@ TEST_P(ProductsFmaTest, RowsDoNotDependOnEachOther) {
       for (uint64_t rows = 1; r + rows <= 4; ++rows) {
         TestRows part(rows, 45);
         Multiply(x.view().slice(r, rows), matrix.view(), {}, part.view());
-        EXPECT_EQ(std::memcmp(part.view().row(0), few.view().row(r), 45 * 4), 0);
+        const float* row = part.view().row(0);
+        EXPECT_TRUE(std::equal(row, row + 45, few.view().row(r)));
       }
     }
   }
