@@ -166,6 +166,10 @@ class KernelRuns {
     int passes = tiles_f16 ? 2 : 3;
     if (is_dense && matrix.dtype == Dtype::kF32) passes = tiles_f16 ? 3 : 6;
     if (is_dense && matrix.dtype == Dtype::kF16 && !tiles_f16) passes = 5;
+    // Bytes, at twice the rate.
+    if (matrix.form == Matrix::Form::kAffine && matrix.group_size != 32) {
+      return {machine_.tile_flops / 1.5, "tiles / 1.5"};
+    }
     return {machine_.tile_flops / passes, fmt::format("tiles / {}", passes)};
   }
 
