@@ -9,7 +9,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "ram/runtime/amx_product-inl.h"
 #include "ram/runtime/amx_product.h"
@@ -98,27 +97,8 @@ inline void SumSteps(const TileStepSums& rows) {
 // Weights.
 
 inline void PackIntegers(const TileWeightBlock& block) {
-  const CodeReader reader = MakeCodeReader(static_cast<size_t>(block.bits));
-  const size_t steps = block.num_k / kIntegerStep;
-  const size_t padded = (block.columns + kTileColumns - 1) / kTileColumns * kTileColumns;
-  for (size_t column = 0; column < padded; column += 16) {
-    PackGroupTerms(block, column);
-    const size_t rows = column >= block.columns ? 0 : block.columns - column;
-    const uint8_t* from = block.values + column * block.row_bytes + block.first_k * reader.bits / 8;
-    uint8_t* to = block.packed + column / kTileColumns * steps * 2 * kTileBytes +
-                  column % kTileColumns / 16 * kTileBytes;
-    for (size_t s = 0; s < steps; ++s, from += 8 * reader.bits, to += 2 * kTileBytes) {
-      __m512i v[16];
-#pragma GCC unroll 16
-      for (size_t i = 0; i < 16; ++i) {
-        v[i] = i < rows ? reader.CenteredCodes(from + i * block.row_bytes, kIntegerStep)
-                        : _mm512_setzero_si512();
-      }
-      Transpose(v);
-#pragma GCC unroll 16
-      for (size_t i = 0; i < 16; ++i) _mm512_store_si512(to + i * 64, v[i]);
-    }
-  }
+  PackCodeTiles<kIntegerStep>(
+      block, [](__m512i codes) __attribute__((always_inline)) { return codes; });
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -406,38 +406,43 @@ inline void PackGroupTerms(const TileWeightBlock& block, size_t column) {
   }
 }
 
-// Groups of 32: q - c in one part of 16 bits, exact.
-template <TileFormat kFormat>
-void PackCodes(const TileWeightBlock& block) {
+// Codes as tiles, with the terms of their groups. `operand`: 64 bytes of a tile from kStep centered
+// codes.
+template <size_t kStep, class Operand>
+RAM_TILE_INLINE void PackCodeTiles(const TileWeightBlock& block, const Operand& operand) {
   const CodeReader reader = MakeCodeReader(static_cast<size_t>(block.bits));
-  const size_t steps = block.num_k / kTileStep;
+  const size_t steps = block.num_k / kStep;
   const size_t padded = (block.columns + kTileColumns - 1) / kTileColumns * kTileColumns;
   for (size_t column = 0; column < padded; column += 16) {
     PackGroupTerms(block, column);
     const size_t rows = column >= block.columns ? 0 : block.columns - column;
     const uint8_t* from = block.values + column * block.row_bytes + block.first_k * reader.bits / 8;
-    for (size_t s = 0; s < steps; ++s, from += 4 * reader.bits) {
+    uint8_t* to = block.packed + (column / kTileColumns * steps * 2 + column / 16 % 2) * kTileBytes;
+    for (size_t s = 0; s < steps; ++s, from += kStep * reader.bits / 8, to += 2 * kTileBytes) {
       __m512i v[16];
 #pragma GCC unroll 16
       for (size_t i = 0; i < 16; ++i) {
-        if (i >= rows) {
-          v[i] = _mm512_setzero_si512();
-          continue;
-        }
-        const __m256i codes =
-            _mm512_castsi512_si256(reader.CenteredCodes(from + i * block.row_bytes, kTileStep));
-        const auto number = [](__m128i bytes) __attribute__((always_inline)) {
-          return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
-        };
-        v[i] = Narrow<kFormat>(
-            {number(_mm256_castsi256_si128(codes)), number(_mm256_extracti128_si256(codes, 1))});
+        v[i] = i < rows ? operand(reader.CenteredCodes(from + i * block.row_bytes, kStep))
+                        : _mm512_setzero_si512();
       }
       Transpose(v);
-      uint8_t* to = PackedTile(block, column, s, 1);
 #pragma GCC unroll 16
       for (size_t i = 0; i < 16; ++i) _mm512_store_si512(to + i * 64, v[i]);
     }
   }
+}
+
+// Groups of 32: q - c in one part of 16 bits, exact.
+template <TileFormat kFormat>
+void PackCodes(const TileWeightBlock& block) {
+  PackCodeTiles<kTileStep>(
+      block, [](__m512i codes) __attribute__((always_inline)) {
+        const auto number = [](__m128i bytes) __attribute__((always_inline)) {
+          return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+        };
+        return Narrow<kFormat>(
+            {number(_mm512_castsi512_si128(codes)), number(_mm512_extracti32x4_epi32(codes, 1))});
+      });
 }
 
 template <TileFormat kFormat, size_t kParts>

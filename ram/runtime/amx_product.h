@@ -4,9 +4,9 @@
 // weights into 16-bit parts, packing them as tiles, multiplying, writing the result. Plain
 // pointers, so that the file that is compiled for AVX-512 shares no inline function with others.
 //
-// Parts. x = x1 + x2 (+ x3), each part the rounding to 16 bits of what those before left over. A
-// product of two 16-bit numbers is exact in f32 and tiles sum in f32, so the parts decide how exact
-// a product is:
+// Parts. x = x1 + x2 (+ x3), each part the rounding to 16 bits of what those before left over
+// (three parts of bf16: its upper half, which is exact as well). A product of two 16-bit numbers is
+// exact in f32 and tiles sum in f32, so the parts decide how exact a product is:
 //   bf16: 1 part 2^-8 of x, 2 parts 2^-17, 3 parts exact;
 //   f16:  1 part 2^-11, 2 parts 2^-23 (of x within 2^16 of the largest of its row; below that,
 //         2^-39 of the largest).

@@ -9,18 +9,22 @@ namespace ram {
 
 // One head and a slab of value columns over some tokens. Token t has rows q, k [key_dim] at
 // t * key_dim, v and out at t * value_pitch.
-struct DeltaSlab {
+struct DeltaRows {
   size_t tokens = 0;
   size_t key_dim = 0;
   size_t value_pitch = 0;
   const float* q = nullptr;
   const float* k = nullptr;
   const float* v = nullptr;
+  const float* beta = nullptr;  // [tokens]
+  float* state = nullptr;       // [key_dim, slab], read and replaced.
+  float* out = nullptr;
+};
+
+// Token by token.
+struct DeltaSlab : DeltaRows {
   const float* kq = nullptr;     // [tokens]: k * q.
   const float* decay = nullptr;  // [tokens]
-  const float* beta = nullptr;   // [tokens]
-  float* state = nullptr;        // [key_dim, slab], read and replaced.
-  float* out = nullptr;
 };
 
 // Tokens of a chunk, at most; a multiple of kDeltaRows, the tokens that its products take at once.
@@ -44,23 +48,14 @@ struct DeltaWeights {
   float* end = nullptr;     // [tokens]: exp(l[tokens - 1] - l[t])
 };
 
-// One head and a slab of value columns over a chunk; rows as in DeltaSlab.
-struct DeltaChunk {
-  size_t tokens = 0;
-  size_t key_dim = 0;
-  size_t value_pitch = 0;
-  const float* q = nullptr;
-  const float* k = nullptr;
-  const float* v = nullptr;
-  const float* keys = nullptr;  // k, turned as for multiply_keys.
-  const float* beta = nullptr;
+// A chunk at once.
+struct DeltaChunk : DeltaRows {
+  const float* keys = nullptr;    // k, turned as for multiply_keys.
   const float* change = nullptr;  // Of DeltaWeights, as the three below.
   const float* result = nullptr;
   const float* begin = nullptr;
   const float* end = nullptr;
-  float* state = nullptr;    // [key_dim, slab], read and replaced.
   float* changes = nullptr;  // Scratch [kDeltaChunk, slab].
-  float* out = nullptr;
 };
 
 struct DeltaKernels {

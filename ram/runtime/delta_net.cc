@@ -249,18 +249,10 @@ class DeltaCall {
   // The recurrence of value head `i` of the group, token by token.
   void RunTokens(uint64_t i, uint64_t tokens, const Scratch& s) const {
     for (uint64_t j = 0; j < tokens; ++j) s.decay[j] = std::exp(s.log_decay[j]);
-    DeltaSlab slab = {.tokens = tokens, .key_dim = spec_.key_dim, .value_pitch = value_pitch_};
-    slab.q = s.q;
-    slab.k = s.k;
+    DeltaSlab slab;
     slab.kq = s.kq;
     slab.decay = s.decay;
-    slab.beta = s.beta;
-    for (uint64_t c = 0; c < value_pitch_; c += kernels_.slab) {
-      slab.v = s.v + c;
-      slab.out = s.y + c;
-      slab.state = s.state + i * s.state_size + c * spec_.key_dim;
-      kernels_.recur(slab);
-    }
+    RunSlabs(i, tokens, s, slab, kernels_.recur);
   }
 
   // The same for a chunk at once.
@@ -280,21 +272,31 @@ class DeltaCall {
                     .result = s.result,
                     .begin = s.begin,
                     .end = s.end});
-    DeltaChunk chunk = {.tokens = tokens, .key_dim = spec_.key_dim, .value_pitch = value_pitch_};
-    chunk.q = s.q;
-    chunk.k = s.k;
+    DeltaChunk chunk;
     chunk.keys = s.keys;
-    chunk.beta = s.beta;
     chunk.change = s.change;
     chunk.result = s.result;
     chunk.begin = s.begin;
     chunk.end = s.end;
     chunk.changes = s.changes;
+    RunSlabs(i, tokens, s, chunk, kernels_.run_chunk);
+  }
+
+  // All slabs of value head `i` of the group; `work` has what is not of DeltaRows.
+  template <class Work>
+  void RunSlabs(uint64_t i, uint64_t tokens, const Scratch& s, Work work,
+                void (*run)(const Work&)) const {
+    work.tokens = tokens;
+    work.key_dim = spec_.key_dim;
+    work.value_pitch = value_pitch_;
+    work.q = s.q;
+    work.k = s.k;
+    work.beta = s.beta;
     for (uint64_t c = 0; c < value_pitch_; c += kernels_.slab) {
-      chunk.v = s.v + c;
-      chunk.out = s.y + c;
-      chunk.state = s.state + i * s.state_size + c * spec_.key_dim;
-      kernels_.run_chunk(chunk);
+      work.v = s.v + c;
+      work.out = s.y + c;
+      work.state = s.state + i * s.state_size + c * spec_.key_dim;
+      run(work);
     }
   }
 
