@@ -1,19 +1,22 @@
 // The f32 product of many rows: blocks of weights are decoded to panels in the second-level cache
 // and multiplied by rows of x where they lie.
 //
-// A panel holds kDepth rows of k of a strip of kStripVectors vectors of columns, which stays in the
-// first-level cache while tiles of kTileHeight rows of x pass by. An element of a tile is one
-// register lane: a chain of multiply-adds over the k of the panel, from zero, then added to the
-// result. So each element has the same order of summation whatever tile it falls into.
+// A panel holds kPanelDepth rows of k, strip by strip of kStripVectors vectors of columns. A tile
+// of kTileHeight rows of x stays in the first-level cache while the strips pass by, asked for a
+// little ahead. An element of a tile is one register lane: chains of kDepth multiply-adds, from
+// zero, each then added to the result. So each element has the same order of summation whatever
+// tile it falls into.
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "ram/quant/simd_targets.h"
 #include "ram/runtime/fma_kernels.h"
 // After simd_targets.h.
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "ram/runtime/panel_decode-inl.h"
 
@@ -37,43 +40,128 @@ inline constexpr size_t kTileHeight = 6;
 #endif
 inline constexpr size_t kStripVectors = 2;
 inline constexpr size_t kMaxStrip = kStripVectors * kLanes;
-// Columns of the widest task, and rows of x that stay in the second-level cache (252 KiB).
+// Columns of the widest task, and rows of k in a panel.
 inline constexpr size_t kMaxColumns = 256;
-inline constexpr size_t kRowsInCache = 252;
-static_assert(kRowsInCache % kTileHeight == 0);
+inline constexpr size_t kPanelDepth = 2 * kDepth;
+// Rows of k in one pass of the loop, and how far ahead of them weights are asked for.
+inline constexpr size_t kUnroll = 8;
+inline constexpr size_t kPrefetch = 16;
+
+// Rows of x at one k. Five rows are one pointer and multiples of the pitch, which x86 adds while it
+// loads: with a pointer for each row of a tile, some would be fetched again at every k.
+struct XRows {
+  XRows(const float* x, size_t pitch)
+      : row0(reinterpret_cast<const uint8_t*>(x)),
+        row5(row0 + 5 * pitch * sizeof(float)),
+        row10(row5 + 5 * pitch * sizeof(float)),
+        pitch1(pitch * sizeof(float)),
+        pitch3(3 * pitch1) {}
+
+  template <size_t kRow>
+  HWY_INLINE float Get(size_t k) const {
+    const uint8_t* row = kRow < 5 ? row0 : kRow < 10 ? row5 : row10;
+    if constexpr (kRow % 5 == 3) {
+      row += pitch3;
+    } else {
+      row += kRow % 5 * pitch1;
+    }
+    return reinterpret_cast<const float*>(row)[k];
+  }
+  // The compiler must not replace the pointers by one for each row.
+  HWY_INLINE void Advance(size_t k) {
+    row0 += k * sizeof(float);
+    row5 += k * sizeof(float);
+    row10 += k * sizeof(float);
+#if HWY_ARCH_X86
+    asm("" : "+r"(row0), "+r"(row5), "+r"(row10), "+r"(pitch1), "+r"(pitch3));
+#endif
+  }
+
+  const uint8_t* row0;
+  const uint8_t* row5;
+  const uint8_t* row10;
+  size_t pitch1;
+  size_t pitch3;
+};
+static_assert(kTileHeight <= 15);
+
+// The sums of one row of a tile.
+struct TileRow {
+  HWY_INLINE void Clear() { sum0 = sum1 = hn::Zero(F()); }
+  template <class V>
+  HWY_INLINE void Add(float x, V w0, V w1) {
+    const auto lanes = hn::Set(F(), x);
+    sum0 = hn::MulAdd(lanes, w0, sum0);
+    sum1 = hn::MulAdd(lanes, w1, sum1);
+  }
+  // to = from + sums.
+  HWY_INLINE void Finish(const float* from, float* to) const {
+    const F f;
+    const size_t n = hn::Lanes(f);
+    hn::StoreU(hn::Add(hn::LoadU(f, from), sum0), f, to);
+    hn::StoreU(hn::Add(hn::LoadU(f, from + n), sum1), f, to + n);
+  }
+
+  FV sum0;
+  FV sum1;
+};
+
+// tile += x * w for one k, or for as many as there are steps; the w behind them are asked for.
+template <size_t... kRow>
+HWY_INLINE void AddStep(std::index_sequence<kRow...>, const XRows& x, size_t k,
+                        const float* HWY_RESTRICT w, TileRow* HWY_RESTRICT tile) {
+  const F f;
+  const size_t n = hn::Lanes(f);
+  const auto w0 = hn::Load(f, w);
+  const auto w1 = hn::Load(f, w + n);
+  hwy::Prefetch(w + kPrefetch * kStripVectors * n);
+  hwy::Prefetch(w + kPrefetch * kStripVectors * n + n);
+  (tile[kRow].Add(x.template Get<kRow>(k), w0, w1), ...);
+}
+
+template <class TileRows, size_t... kStep>
+HWY_INLINE void AddSteps(TileRows rows, std::index_sequence<kStep...>, XRows& x,
+                         const float* HWY_RESTRICT w, TileRow* HWY_RESTRICT tile) {
+  const size_t width = kStripVectors * hn::Lanes(F());
+  (AddStep(rows, x, kStep, w + kStep * width, tile), ...);
+  x.Advance(sizeof...(kStep));
+}
+
+// One chain of multiply-adds for each element of a tile.
+template <size_t... kRow>
+HWY_INLINE void MultiplyRows(std::index_sequence<kRow...> rows, size_t depth,
+                             const float* HWY_RESTRICT x, size_t x_pitch,
+                             const float* HWY_RESTRICT panel, const float* HWY_RESTRICT base,
+                             float* HWY_RESTRICT out, size_t out_pitch) {
+  const size_t n = hn::Lanes(F());
+  TileRow tile[sizeof...(kRow)];
+  XRows x_rows(x, x_pitch);
+  (tile[kRow].Clear(), ...);
+  (hwy::Prefetch(out + kRow * out_pitch), ...);
+  (hwy::Prefetch(out + kRow * out_pitch + n), ...);
+  size_t k = 0;
+  for (; k + kUnroll <= depth; k += kUnroll) {
+    AddSteps(rows, std::make_index_sequence<kUnroll>(), x_rows, panel, tile);
+    panel += kUnroll * kStripVectors * n;
+  }
+  for (; k < depth; ++k) {
+    AddSteps(rows, std::make_index_sequence<1>(), x_rows, panel, tile);
+    panel += kStripVectors * n;
+  }
+  (tile[kRow].Finish(base != nullptr ? base : out + kRow * out_pitch, out + kRow * out_pitch), ...);
+}
 
 // out = base + x * panel for kRows rows and one strip; base is out itself or, if `base` is set, one
-// row for all.
+// row for all. In chains of kDepth: one over the whole panel would be less accurate.
 template <size_t kRows>
 void MultiplyTile(size_t depth, const float* HWY_RESTRICT x, size_t x_pitch,
                   const float* HWY_RESTRICT panel, const float* HWY_RESTRICT base,
                   float* HWY_RESTRICT out, size_t out_pitch) {
-  const F f;
-  const size_t n = hn::Lanes(f);
-  FV sums0[kRows];
-  FV sums1[kRows];
-  [&]<size_t... kRow>(std::index_sequence<kRow...>) HWY_ATTR {
-    ((sums0[kRow] = hn::Zero(f), sums1[kRow] = hn::Zero(f)), ...);
-    for (size_t k = 0; k < depth; ++k) {
-      const auto w0 = hn::Load(f, panel);
-      const auto w1 = hn::Load(f, panel + n);
-      panel += kStripVectors * n;
-      const auto step = [&](size_t row, FV& sum0, FV& sum1) HWY_ATTR {
-        const auto value = hn::Set(f, x[row * x_pitch + k]);
-        sum0 = hn::MulAdd(value, w0, sum0);
-        sum1 = hn::MulAdd(value, w1, sum1);
-      };
-      (step(kRow, sums0[kRow], sums1[kRow]), ...);
-    }
-    const auto finish = [&](size_t row, FV sum0, FV sum1) HWY_ATTR {
-      float* to = out + row * out_pitch;
-      const float* from = base != nullptr ? base : to;
-      hn::StoreU(hn::Add(hn::LoadU(f, from), sum0), f, to);
-      hn::StoreU(hn::Add(hn::LoadU(f, from + n), sum1), f, to + n);
-    };
-    (finish(kRow, sums0[kRow], sums1[kRow]), ...);
+  const size_t width = kStripVectors * hn::Lanes(F());
+  for (size_t k = 0; k < depth; k += kDepth) {
+    MultiplyRows(std::make_index_sequence<kRows>(), HWY_MIN(kDepth, depth - k), x + k, x_pitch,
+                 panel + k * width, k == 0 ? base : nullptr, out, out_pitch);
   }
-  (std::make_index_sequence<kRows>());
 }
 
 using TileFunction = void (*)(size_t, const float*, size_t, const float*, const float*, float*,
@@ -87,28 +175,38 @@ inline constexpr std::array<TileFunction, kTileHeight> kTileFunctions =
 // Memory of one thread.
 struct PanelScratch {
   LaneRows lanes;
-  HWY_ALIGN float panel[kDepth * kMaxColumns];
+  HWY_ALIGN float panel[kPanelDepth * kMaxColumns];
 };
 
-// Tiles of one strip of a panel, all rows of x; `num_cols` of the strip exist.
-inline void MultiplyStrip(size_t depth, Rows x, const float* panel, const float* base,
-                          size_t num_cols, Rows out) {
+// One tile of a strip of which only `num_cols` columns exist.
+inline void MultiplyEdge(TileFunction multiply, size_t depth, Rows x, const float* panel,
+                         const float* base, size_t num_cols, Rows out) {
   const size_t width = kStripVectors * hn::Lanes(F());
   HWY_ALIGN float edge[kTileHeight * kMaxStrip] = {};
-  const bool whole = num_cols == width;
+  for (size_t r = 0; base == nullptr && r < x.rows; ++r) {
+    std::copy_n(out.row(r), num_cols, edge + r * width);
+  }
+  multiply(depth, x.data, x.pitch, panel, base, edge, width);
+  for (size_t r = 0; r < x.rows; ++r) std::copy_n(edge + r * width, num_cols, out.row(r));
+}
+
+// All strips of a panel, tile by tile of x, which stays in the first-level cache meanwhile.
+inline void MultiplyPanel(size_t depth, Rows x, const float* panel, const float* base, Rows out) {
+  const size_t width = kStripVectors * hn::Lanes(F());
   for (size_t row = 0; row < x.rows; row += kTileHeight) {
     const size_t rows = HWY_MIN(kTileHeight, x.rows - row);
     const TileFunction multiply = kTileFunctions[rows - 1];
-    if (whole) {
-      multiply(depth, x.row(row), x.pitch, panel, base, out.row(row), out.pitch);
-      continue;
-    }
-    for (size_t r = 0; base == nullptr && r < rows; ++r) {
-      std::copy_n(out.row(row + r), num_cols, edge + r * width);
-    }
-    multiply(depth, x.row(row), x.pitch, panel, base, edge, width);
-    for (size_t r = 0; r < rows; ++r) {
-      std::copy_n(edge + r * width, num_cols, out.row(row + r));
+    const Rows tile = x.slice(row, rows);
+    for (size_t col = 0; col < out.cols; col += width) {
+      const float* strip = panel + col * kPanelDepth;
+      const float* strip_base = base != nullptr ? base + col : nullptr;
+      const size_t cols = HWY_MIN(width, out.cols - col);
+      const Rows to = out.slice(row, rows).columns(col, cols);
+      if (cols == width) {
+        multiply(depth, tile.data, tile.pitch, strip, strip_base, to.data, to.pitch);
+      } else {
+        MultiplyEdge(multiply, depth, tile, strip, strip_base, cols, to);
+      }
     }
   }
 }
@@ -117,24 +215,20 @@ inline void MultiplyPanels(const PanelTask& task, PanelScratch& scratch) {
   const size_t n = hn::Lanes(F());
   const size_t width = kStripVectors * n;
   const size_t num_cols = task.out.cols;
+  const size_t num_k = task.matrix->cols;
   HWY_ALIGN float bias[kMaxColumns] = {};
   if (task.bias != nullptr) std::copy_n(task.bias + task.first_col, num_cols, bias);
-  for (size_t k = 0; k < task.matrix->cols; k += kDepth) {
-    const size_t depth = HWY_MIN(kDepth, task.matrix->cols - k);
+  for (size_t first = 0; first < num_k; first += kPanelDepth) {
+    const size_t depth = HWY_MIN(kPanelDepth, num_k - first);
     for (size_t col = 0; col < num_cols; col += n) {
-      float* strip = scratch.panel + col / width * width * kDepth + col % width;
-      DecodeLanes(*task.matrix, task.first_col + col, HWY_MIN(n, num_cols - col), k, depth,
-                  scratch.lanes, strip, width);
-    }
-    for (size_t row = 0; row < task.x.rows; row += kRowsInCache) {
-      const size_t rows = HWY_MIN(kRowsInCache, task.x.rows - row);
-      const Rows x = task.x.slice(row, rows).columns(k, depth);
-      for (size_t col = 0; col < num_cols; col += width) {
-        const size_t cols = HWY_MIN(width, num_cols - col);
-        MultiplyStrip(depth, x, scratch.panel + col * kDepth, k == 0 ? bias + col : nullptr, cols,
-                      task.out.slice(row, rows).columns(col, cols));
+      float* strip = scratch.panel + col / width * width * kPanelDepth + col % width;
+      for (size_t k = 0; k < depth; k += kDepth) {
+        DecodeLanes(*task.matrix, task.first_col + col, HWY_MIN(n, num_cols - col), first + k,
+                    HWY_MIN(kDepth, depth - k), scratch.lanes, strip + k * width, width);
       }
     }
+    MultiplyPanel(depth, task.x.columns(first, depth), scratch.panel, first == 0 ? bias : nullptr,
+                  task.out);
   }
 }
 
