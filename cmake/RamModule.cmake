@@ -1,7 +1,14 @@
+# Seconds after which a test has failed. Sanitizers slow some down ten times.
+set(RAM_TEST_TIMEOUT 600)
+if(RAM_SANITIZE)
+  set(RAM_TEST_TIMEOUT 6000)
+endif()
+
 # ram_module(NAME PUBLIC ... PRIVATE ...): the library ram_NAME from every .cc of ram/NAME, and the
 # test program NAME_test from every *_test.cc there (found by glob, so that none is forgotten).
+# TEST_SHARDS N: its cases are divided among the tests NAME_1 ... NAME_N, which may run at once.
 function(ram_module name)
-  cmake_parse_arguments(arg "" "" "PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "" "TEST_SHARDS" "PUBLIC;PRIVATE" ${ARGN})
   set(directory ${PROJECT_SOURCE_DIR}/ram/${name})
   file(GLOB sources CONFIGURE_DEPENDS ${directory}/*.cc)
   set(tests ${sources})
@@ -27,8 +34,19 @@ function(ram_module name)
       ${name}_test PRIVATE ${RAM_HWY_DEFINITIONS}
                            RAM_TEST_DATA_DIR="${PROJECT_SOURCE_DIR}/tests/data"
                            RAM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-    add_test(NAME ${name} COMMAND ${name}_test --gtest_brief=1)
-    set_tests_properties(${name} PROPERTIES LABELS fast TIMEOUT 600)
+    if(NOT arg_TEST_SHARDS)
+      add_test(NAME ${name} COMMAND ${name}_test --gtest_brief=1)
+      set_tests_properties(${name} PROPERTIES LABELS fast TIMEOUT ${RAM_TEST_TIMEOUT})
+      return()
+    endif()
+    foreach(shard RANGE 1 ${arg_TEST_SHARDS})
+      math(EXPR index "${shard} - 1")
+      add_test(NAME ${name}_${shard} COMMAND ${name}_test --gtest_brief=1)
+      set_tests_properties(
+        ${name}_${shard}
+        PROPERTIES LABELS fast TIMEOUT ${RAM_TEST_TIMEOUT}
+                   ENVIRONMENT "GTEST_TOTAL_SHARDS=${arg_TEST_SHARDS};GTEST_SHARD_INDEX=${index}")
+    endforeach()
   endif()
 endfunction()
 
