@@ -19,9 +19,11 @@
 #include "bench/machine_limits.h"
 #include "ram/base/half.h"
 #include "ram/runtime/aligned_memory.h"
+#include "ram/runtime/aligned_rows.h"
 #include "ram/runtime/amx_product.h"
 #include "ram/runtime/attention.h"
 #include "ram/runtime/isa.h"
+#include "ram/runtime/machine_rates.h"
 #include "ram/runtime/ops_reference.h"
 #include "ram/runtime/products.h"
 #include "ram/runtime/products_amx.h"
@@ -52,12 +54,14 @@ double TileRate() {
 
 struct Problem {
   uint64_t m, k, n;
+  uint64_t pitch, out_pitch;  // As the engine's activations have them.
   std::vector<float> x, y;
   std::vector<float> weights;  // Decoded.
   std::vector<uint8_t> values, scales, biases;
   Matrix matrix;
 
-  Problem(uint64_t rows, uint64_t cols, uint64_t outputs) : m(rows), k(cols), n(outputs) {
+  Problem(uint64_t rows, uint64_t cols, uint64_t outputs)
+      : m(rows), k(cols), n(outputs), pitch(PitchOf(cols)), out_pitch(PitchOf(outputs)) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     std::vector<float> gain(k), mean(k);
@@ -65,13 +69,15 @@ struct Problem {
       gain[c] = std::exp(0.5F * normal(random)) * (c % 256 == 77 ? 50.0F : 1.0F);
       mean[c] = 0.3F * normal(random);
     }
-    x.resize(m * k);
-    y.resize(m * n);
-    for (uint64_t i = 0; i < m * k; ++i) x[i] = gain[i % k] * (normal(random) + mean[i % k]);
+    x.resize(m * pitch);
+    y.resize(m * out_pitch);
+    for (uint64_t row = 0; row < m; ++row) {
+      for (uint64_t c = 0; c < k; ++c) x[row * pitch + c] = gain[c] * (normal(random) + mean[c]);
+    }
   }
 
-  Rows input() { return {x.data(), m, k, k}; }
-  Rows output() { return {y.data(), m, n, n}; }
+  Rows input() { return {x.data(), m, k, pitch}; }
+  Rows output() { return {y.data(), m, n, out_pitch}; }
   double flop() const { return 2.0 * static_cast<double>(m * k * n); }
 
   void SetDense(Dtype dtype) {
@@ -125,9 +131,9 @@ struct Problem {
       for (uint64_t c = 0; c < n; ++c) {
         double want = 0;
         for (uint64_t j = 0; j < k; ++j) {
-          want += static_cast<double>(x[r * k + j]) * static_cast<double>(weights[c * k + j]);
+          want += static_cast<double>(x[r * pitch + j]) * static_cast<double>(weights[c * k + j]);
         }
-        const double error = static_cast<double>(y[r * n + c]) - want;
+        const double error = static_cast<double>(y[r * out_pitch + c]) - want;
         value2 += want * want;
         error2 += error * error;
       }
@@ -160,8 +166,8 @@ void BenchDnnl(Problem* problem) {
   const auto dim = [](uint64_t value) { return static_cast<dnnl_dim_t>(value); };
   const auto multiply = [&] {
     dnnl_sgemm('N', 'T', dim(problem->m), dim(problem->n), dim(problem->k), 1, problem->x.data(),
-               dim(problem->k), problem->weights.data(), dim(problem->k), 0, problem->y.data(),
-               dim(problem->n));
+               dim(problem->pitch), problem->weights.data(), dim(problem->k), 0, problem->y.data(),
+               dim(problem->out_pitch));
   };
   multiply();
   const double error = problem->Error();
@@ -189,7 +195,7 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
   AlignedBytes weights(kColumns * problem->k * 2);
   AlignedBytes terms(kColumns * (groups + 1) * 2 * sizeof(float));
   AlignedBytes sums(row_blocks * kTileRows * (problem->k / step) * sizeof(float));
-  AlignedBytes out(problem->m * problem->n * sizeof(float));
+  AlignedBytes out(problem->m * problem->out_pitch * sizeof(float));
 
   std::vector<double> least;
   size_t piece = 0;
@@ -206,16 +212,16 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
   for (int run = 0; run < 2 * kRuns; ++run) {
     piece = 0;
     for (uint64_t b = 0; b < row_blocks && groups > 0; ++b) {
-      const float* x = problem->x.data() + b * kTileRows * problem->k;
+      const float* x = problem->x.data() + b * kTileRows * problem->pitch;
       const TileStepSums step_sums = {.x = x,
-                                      .pitch = problem->k,
+                                      .pitch = problem->pitch,
                                       .rows = kTileRows,
                                       .cols = problem->k,
                                       .step = step,
                                       .sums = sums.floats() + b * kTileRows * (problem->k / step)};
       const TileIntegerRows rows = {
           .x = x,
-          .pitch = problem->k,
+          .pitch = problem->pitch,
           .rows = kTileRows,
           .cols = problem->k,
           .packed = packed.data() + b * integer_bytes,
@@ -226,8 +232,8 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
       });
     }
     const auto rows_of_block = [&](uint64_t b) {
-      return TileSplit{.x = problem->x.data() + b * kTileRows * problem->k,
-                       .pitch = problem->k,
+      return TileSplit{.x = problem->x.data() + b * kTileRows * problem->pitch,
+                       .pitch = problem->pitch,
                        .rows = kTileRows,
                        .num_k = problem->k,
                        .packed = packed.data() + b % 2 * block_bytes};
@@ -262,8 +268,8 @@ double PieceSeconds(Problem* problem, const TileKernels& kernels, size_t group_s
         }
         product.terms = terms.floats();
         product.step_sums = sums.floats() + b * kTileRows * (problem->k / step);
-        product.out = out.floats() + b * kTileRows * problem->n + col;
-        product.pitch = problem->n;
+        product.out = out.floats() + b * kTileRows * problem->out_pitch + col;
+        product.pitch = problem->out_pitch;
         if (!in_integers && b + 1 < row_blocks) product.ahead = &ahead;
         measure([&] {
           in_integers   ? integers.multiply(product)
@@ -290,10 +296,9 @@ void BenchPieces(uint64_t k, uint64_t n, double tile_rate) {
   }
 }
 
-// Prints and returns the GF/s of one core.
-double Bench(Problem* problem, const std::string& isa, Precision precision, std::string name,
-             double tile_rate, double passes, double limit) {
-  const auto products = MakeAmxProducts(isa, precision);
+// Prints and returns the GF/s of one core. `peak`: flop a second at best.
+double Bench(Problem* problem, Products* products, const std::string& name, double peak,
+             double limit) {
   const ProductGroup group = {problem->input(), {{problem->matrix, {}, problem->output()}}};
   ThreadPool one(1);
   const auto multiply = [&] { products->Multiply({&group, 1}, one); };
@@ -306,9 +311,16 @@ double Bench(Problem* problem, const std::string& isa, Precision precision, std:
   }
   const double seconds = BestSeconds(kRuns, multiply);
   fmt::print("  {:<24} {:5.0f} GF/s, {:3.0f} %   error {:.1e}\n", name,
-             1e-9 * problem->flop() / seconds,
-             100 * problem->flop() / seconds / (tile_rate / passes), error);
+             1e-9 * problem->flop() / seconds, 100 * problem->flop() / seconds / peak, error);
   return 1e-9 * problem->flop() / seconds;
+}
+
+// The same without tiles.
+void BenchMultiplyAdds(Problem* problem) {
+  const std::string level = SimdLevels().front();
+  ThreadPool one(1);
+  static const double kPeak = MeasureMachine(one).fma_flops;
+  Bench(problem, MakeFmaProducts(level, Precision::kF32).get(), level, kPeak, 1e-6);
 }
 
 // One core against two, by the clock, in turns.
@@ -332,27 +344,30 @@ void Run(const std::string& isa, uint64_t m, uint64_t k, uint64_t n) {
   fmt::print("{}, M {} K {} N {}; tiles: {:.0f} GF/s\n", isa, m, k, n, 1e-9 * tile_rate);
   Problem problem(m, k, n);
   const double limit = k <= 4096 ? 3e-7 : 6e-7;
+  const auto bench = [&](const std::string& name) {
+    const auto products = MakeAmxProducts(isa, Precision::kF32);
+    return Bench(&problem, products.get(), name, tile_rate / passes, limit);
+  };
   problem.SetDense(Dtype::kBF16);
 #ifdef RAM_BENCH_DNNL
   BenchDnnl(&problem);
 #endif
-  const double dense = Bench(&problem, isa, Precision::kF32, "bf16", tile_rate, passes, limit);
+  BenchMultiplyAdds(&problem);
+  const double dense = bench("bf16");
   BenchTwoCores(&problem, isa);
-  Bench(&problem, isa, Precision::kFast, "bf16, fast", tile_rate, 2, 1e-5);
-  Bench(&problem, isa, Precision::kHalf, "bf16, half", tile_rate, 1, 1e-2);
+  Bench(&problem, MakeAmxProducts(isa, Precision::kFast).get(), "bf16, fast", tile_rate / 2, 1e-5);
+  Bench(&problem, MakeAmxProducts(isa, Precision::kHalf).get(), "bf16, half", tile_rate, 1e-2);
   problem.SetAffine(4, 64);
-  const double packed =
-      Bench(&problem, isa, Precision::kF32, "4-bit, groups of 64", tile_rate, passes, limit);
-  fmt::print("  of the dense rate        {:.2f}\n", packed / dense);
+  fmt::print("  of the dense rate        {:.2f}\n", bench("4-bit, groups of 64") / dense);
   for (const auto& [bits, group_size] : {std::pair{4, 32}, {4, 128}, {8, 64}, {3, 64}}) {
     problem.SetAffine(bits, group_size);
-    Bench(&problem, isa, Precision::kF32, fmt::format("{}-bit, groups of {}", bits, group_size),
-          tile_rate, passes, limit);
+    bench(fmt::format("{}-bit, groups of {}", bits, group_size));
   }
   problem.SetMxfp4();
-  Bench(&problem, isa, Precision::kF32, "mxfp4", tile_rate, passes, limit);
+  bench("mxfp4");
   problem.SetDense(Dtype::kF32);
-  Bench(&problem, isa, Precision::kF32, "f32", tile_rate, bf16 ? 6 : 3, 2 * limit);
+  Bench(&problem, MakeAmxProducts(isa, Precision::kF32).get(), "f32", tile_rate / (bf16 ? 6 : 3),
+        2 * limit);
 }
 
 // Causal attention of 4 heads over 2048 tokens: scores a second of one core, those that are not

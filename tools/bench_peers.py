@@ -161,7 +161,7 @@ def main():
     if "amx" in best_isa(args.ram):
         for name, model in (("bf16", folder), ("4,64", packed)):
             runs[f"ram {name}, f32-accurate, without AMX"] = lambda m=model: run_ram(
-                args.ram, m, args.context, args.threads, "avx3")
+                args.ram, m, args.context, args.threads, "avx3_dl")
     if not args.no_torch:
         for dtype in ("bfloat16", "float32"):
             runs[f"torch + transformers, {dtype}"] = lambda d=dtype: torch_speed(d, args)
