@@ -12,6 +12,7 @@
 
 #include "ram/base/half.h"
 #include "ram/runtime/amx_tiles-inl.h"
+#include "ram/runtime/byte_dot.h"
 
 namespace ram {
 namespace {
@@ -37,7 +38,8 @@ uint32_t SavedState() {
   return low;
 }
 
-// What the kernels are compiled for: AVX-512 F, DQ, BW, VL, VBMI, BF16.
+// What the kernels of tiles are compiled for: AVX-512 F, DQ, BW, VL, VBMI, BF16. Few rows are
+// multiplied without tiles, by dot products of bytes.
 bool HasVectorExtensions() {
   const Registers seven = Cpuid(7, 0);
   return Has(seven.b, 16) && Has(seven.b, 17) && Has(seven.b, 30) && Has(seven.b, 31) &&
@@ -129,8 +131,8 @@ AmxSupport Detect() {
   if (Cpuid(0, 0).a < 7 || !Has(Cpuid(7, 0).d, kAmxTile) || !Has(Cpuid(7, 0).d, kAmxBf16) ||
       !Has(Cpuid(7, 0).d, kAmxInt8)) {
     support.why_not = "the CPU has no AMX-BF16 and AMX-INT8";
-  } else if (!HasVectorExtensions()) {
-    support.why_not = "the CPU lacks an AVX-512 extension (F, DQ, BW, VL, VBMI, BF16)";
+  } else if (!HasVectorExtensions() || !HasByteDots()) {
+    support.why_not = "the CPU lacks an AVX-512 extension (F, DQ, BW, VL, VBMI, BF16, VNNI, GFNI)";
   } else if (!Has(Cpuid(1, 0).c, kOsxsave) ||
              (SavedState() & (kTiles | kAvx512)) != (kTiles | kAvx512)) {
     support.why_not = "the system does not save tiles when it switches threads";
