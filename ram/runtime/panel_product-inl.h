@@ -85,45 +85,43 @@ struct XRows {
 };
 static_assert(kTileHeight <= 15);
 
-// The sums of one row of a tile.
-struct TileRow {
-  HWY_INLINE void Clear() { sum0 = sum1 = hn::Zero(F()); }
-  template <class V>
-  HWY_INLINE void Add(float x, V w0, V w1) {
-    const auto lanes = hn::Set(F(), x);
-    sum0 = hn::MulAdd(lanes, w0, sum0);
-    sum1 = hn::MulAdd(lanes, w1, sum1);
-  }
-  // to = from + sums.
-  HWY_INLINE void Finish(const float* from, float* to) const {
-    const F f;
-    const size_t n = hn::Lanes(f);
-    hn::StoreU(hn::Add(hn::LoadU(f, from), sum0), f, to);
-    hn::StoreU(hn::Add(hn::LoadU(f, from + n), sum1), f, to + n);
-  }
+// One row of a tile: two vectors of sums.
+template <class V>
+HWY_INLINE void AddToRow(float x, V w0, V w1, FV& sum0, FV& sum1) {
+  const auto lanes = hn::Set(F(), x);
+  sum0 = hn::MulAdd(lanes, w0, sum0);
+  sum1 = hn::MulAdd(lanes, w1, sum1);
+}
 
-  FV sum0;
-  FV sum1;
-};
+// to = from + sums.
+template <class V>
+HWY_INLINE void StoreRow(const float* from, V sum0, V sum1, float* to) {
+  const F f;
+  const size_t n = hn::Lanes(f);
+  hn::StoreU(hn::Add(hn::LoadU(f, from), sum0), f, to);
+  hn::StoreU(hn::Add(hn::LoadU(f, from + n), sum1), f, to + n);
+}
 
-// tile += x * w for one k, or for as many as there are steps; the w behind them are asked for.
+// sums += x * w for one k, or for as many as there are steps; the w behind them are asked for.
 template <size_t... kRow>
 HWY_INLINE void AddStep(std::index_sequence<kRow...>, const XRows& x, size_t k,
-                        const float* HWY_RESTRICT w, TileRow* HWY_RESTRICT tile) {
+                        const float* HWY_RESTRICT w, FV* HWY_RESTRICT sums0,
+                        FV* HWY_RESTRICT sums1) {
   const F f;
   const size_t n = hn::Lanes(f);
   const auto w0 = hn::Load(f, w);
   const auto w1 = hn::Load(f, w + n);
   hwy::Prefetch(w + kPrefetch * kStripVectors * n);
   hwy::Prefetch(w + kPrefetch * kStripVectors * n + n);
-  (tile[kRow].Add(x.template Get<kRow>(k), w0, w1), ...);
+  (AddToRow(x.template Get<kRow>(k), w0, w1, sums0[kRow], sums1[kRow]), ...);
 }
 
 template <class TileRows, size_t... kStep>
 HWY_INLINE void AddSteps(TileRows rows, std::index_sequence<kStep...>, XRows& x,
-                         const float* HWY_RESTRICT w, TileRow* HWY_RESTRICT tile) {
+                         const float* HWY_RESTRICT w, FV* HWY_RESTRICT sums0,
+                         FV* HWY_RESTRICT sums1) {
   const size_t width = kStripVectors * hn::Lanes(F());
-  (AddStep(rows, x, kStep, w + kStep * width, tile), ...);
+  (AddStep(rows, x, kStep, w + kStep * width, sums0, sums1), ...);
   x.Advance(sizeof...(kStep));
 }
 
@@ -133,22 +131,26 @@ HWY_INLINE void MultiplyRows(std::index_sequence<kRow...> rows, size_t depth,
                              const float* HWY_RESTRICT x, size_t x_pitch,
                              const float* HWY_RESTRICT panel, const float* HWY_RESTRICT base,
                              float* HWY_RESTRICT out, size_t out_pitch) {
-  const size_t n = hn::Lanes(F());
-  TileRow tile[sizeof...(kRow)];
+  const F f;
+  const size_t n = hn::Lanes(f);
+  FV sums0[sizeof...(kRow)];
+  FV sums1[sizeof...(kRow)];
   XRows x_rows(x, x_pitch);
-  (tile[kRow].Clear(), ...);
+  ((sums0[kRow] = sums1[kRow] = hn::Zero(f)), ...);
   (hwy::Prefetch(out + kRow * out_pitch), ...);
   (hwy::Prefetch(out + kRow * out_pitch + n), ...);
   size_t k = 0;
   for (; k + kUnroll <= depth; k += kUnroll) {
-    AddSteps(rows, std::make_index_sequence<kUnroll>(), x_rows, panel, tile);
+    AddSteps(rows, std::make_index_sequence<kUnroll>(), x_rows, panel, sums0, sums1);
     panel += kUnroll * kStripVectors * n;
   }
   for (; k < depth; ++k) {
-    AddSteps(rows, std::make_index_sequence<1>(), x_rows, panel, tile);
+    AddSteps(rows, std::make_index_sequence<1>(), x_rows, panel, sums0, sums1);
     panel += kStripVectors * n;
   }
-  (tile[kRow].Finish(base != nullptr ? base : out + kRow * out_pitch, out + kRow * out_pitch), ...);
+  (StoreRow(base != nullptr ? base : out + kRow * out_pitch, sums0[kRow], sums1[kRow],
+            out + kRow * out_pitch),
+   ...);
 }
 
 // out = base + x * panel for kRows rows and one strip; base is out itself or, if `base` is set, one
