@@ -41,6 +41,7 @@ std::vector<uint64_t> FirstTokens(uint64_t num_ids, const Protocol& protocol) {
 
 Window MakeWindow(std::span<const int32_t> ids, uint64_t first, uint64_t end,
                   uint64_t first_scored) {
+  RAM_CHECK(first < first_scored && first_scored <= end);
   Window window;
   const std::span<const int32_t> part = ids.subspan(first, end - first);
   window.ids.assign(part.begin(), part.end());
@@ -52,10 +53,12 @@ Window MakeWindow(std::span<const int32_t> ids, uint64_t first, uint64_t end,
 
 std::vector<Window> CutStrided(std::span<const int32_t> ids, const Protocol& protocol) {
   std::vector<Window> windows;
-  uint64_t scored = 1;  // Nothing predicts the first token.
+  uint64_t scored = 0;
   for (uint64_t first = 0; scored < ids.size(); first += protocol.stride) {
+    // Nothing predicts the first token of the text, nor of a window that overlaps with none.
+    scored = std::max(scored, first + 1);
     const uint64_t end = std::min<uint64_t>(first + protocol.context, ids.size());
-    windows.push_back(MakeWindow(ids, first, end, scored));
+    if (scored < end) windows.push_back(MakeWindow(ids, first, end, scored));
     scored = end;
   }
   return windows;
@@ -104,6 +107,8 @@ Result<WindowSet> CutWindows(std::span<const int32_t> ids, const Protocol& proto
                  fmt::format("protocol {} needs documents, not one text", protocol.name)};
   }
   RAM_CHECK(protocol.context >= 2);
+  RAM_CHECK(protocol.kind != Kind::kStrided ||
+            (protocol.stride >= 1 && protocol.stride <= protocol.context));
   const bool needs_whole_window = protocol.kind != Kind::kStrided;
   if (ids.size() < 2 || (needs_whole_window && ids.size() < protocol.context)) {
     return Error{ErrorCode::kInvalidArgument,

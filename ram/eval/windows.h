@@ -44,7 +44,7 @@ struct Protocol {
   Kind kind = Kind::kRam;
   uint64_t context = 2048;   // Tokens of a window; 0: as many as the model can read.
   uint64_t max_windows = 0;  // Of kLmEval: documents. 0: all.
-  uint64_t stride = 0;       // Of kStrided.
+  uint64_t stride = 0;       // Of kStrided, at most the context.
   uint32_t seed = 42;
   bool special_at_start = false;  // The text begins with what the tokenizer puts in front.
   enum class Bos : uint8_t { kNone, kReplace, kPrepend } bos = Bos::kNone;  // Of every window.

@@ -55,6 +55,21 @@ TEST(WindowsTest, LlamaCppScoresTheSecondHalf) {
   EXPECT_EQ(window.num_scored(), 255);
 }
 
+TEST(WindowsTest, StridesOfAContextLeaveOutFirstTokens) {
+  Protocol protocol = *FindProtocol("hf-strided");
+  protocol.context = protocol.stride = 256;
+  // The last token would be a window of its own.
+  const auto set = CutWindows(Ids(513), protocol, {}, std::nullopt);
+  ASSERT_TRUE(set);
+  ASSERT_EQ(set->windows.size(), 2);
+  for (const Window& window : set->windows) {
+    EXPECT_EQ(window.first_scored, 1);
+    EXPECT_EQ(window.num_scored(), 255);
+  }
+  EXPECT_EQ(set->windows[1].ids[0], 256);
+  EXPECT_EQ(set->windows[1].text_first, 257);
+}
+
 TEST(WindowsTest, StridedScoresEveryTokenOnce) {
   const Protocol protocol = *FindProtocol("hf-strided");
   const auto set = CutWindows(Ids(5000), protocol, {}, std::nullopt);

@@ -77,6 +77,8 @@ def test_perplexity():
         one = t.json("eval", "perplexity", STORIES, "--data", TEXT, "--protocol", protocol, "--context", context,
                      "--windows", "20", "-o", t.scratch / f"{protocol}.scores")[0]
         t.check(80 < one["perplexity"] < 160, f"{protocol}: {one['perplexity']}")
+        if protocol == "hf-strided":  # Strides of a whole context: nothing overlaps.
+            t.equal(one["window_nll"], found["window_nll"][:20], "strides of a context are gptq's windows")
 
     packed = t.scratch / "packed"
     t.json("compress", BABY, "--budget", "4.6bpw", "-o", packed)
