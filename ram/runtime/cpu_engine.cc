@@ -394,8 +394,7 @@ bool IsAmx(std::string_view isa) {
 std::unique_ptr<Engine> MakeAmxEngine(ThreadPool* pool, const std::string& isa,
                                       Precision precision) {
   const std::string level = SimdLevelOf(isa);
-  const std::vector<std::string> levels = SimdLevels();
-  if (std::ranges::find(levels, level) == levels.end()) return nullptr;
+  if (!HasSimdLevel(level)) return nullptr;
   std::unique_ptr<Products> products = MakeAmxProducts(isa, precision);
   if (products == nullptr) return nullptr;
   products = std::make_unique<TileProducts>(MakeFmaProducts(level, precision), std::move(products));

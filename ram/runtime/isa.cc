@@ -49,6 +49,11 @@ std::vector<std::string> SimdLevels() {
   return levels;
 }
 
+bool HasSimdLevel(std::string_view level) {
+  const std::vector<std::string> levels = SimdLevels();
+  return std::ranges::find(levels, level) != levels.end();
+}
+
 std::string SimdLevelOf(std::string_view isa) {
   return isa == "amx-f16" || isa == "amx-bf16" ? std::string(kByteDots) : std::string(isa);
 }
@@ -56,8 +61,7 @@ std::string SimdLevelOf(std::string_view isa) {
 bool UsesByteDots(std::string_view level) { return level == kByteDots; }
 
 int64_t SimdTargets(std::string_view level) {
-  const std::vector<std::string> levels = SimdLevels();
-  RAM_CHECK(std::ranges::find(levels, level) != levels.end());
+  RAM_CHECK(HasSimdLevel(level));
   // A CPU with AVX-512 need not have all of its targets.
   return std::ranges::find(kLevels, level, &Level::name)->targets & RunningTargets();
 }

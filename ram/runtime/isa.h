@@ -15,6 +15,9 @@ namespace ram {
 // Levels that this build has Highway kernels for and this CPU runs, best first. Never empty.
 std::vector<std::string> SimdLevels();
 
+// Whether `level` is one of them.
+bool HasSimdLevel(std::string_view level);
+
 // The level that `isa` uses beside tiles: avx3_dl for amx-f16 and amx-bf16, else itself. Whether
 // this CPU has it is another question.
 std::string SimdLevelOf(std::string_view isa);
