@@ -319,8 +319,8 @@ double Bench(Problem* problem, Products* products, const std::string& name, doub
 void BenchMultiplyAdds(Problem* problem) {
   const std::string level = SimdLevels().front();
   ThreadPool one(1);
-  static const double kPeak = MeasureMachine(one).fma_flops;
-  Bench(problem, MakeFmaProducts(level, Precision::kF32).get(), level, kPeak, 1e-6);
+  const double peak = MeasureMachine(one).fma_flops;
+  Bench(problem, MakeFmaProducts(level, Precision::kF32).get(), level, peak, 1e-6);
 }
 
 // One core against two, by the clock, in turns.

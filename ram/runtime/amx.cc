@@ -13,6 +13,7 @@
 #include "ram/base/half.h"
 #include "ram/runtime/amx_tiles-inl.h"
 #include "ram/runtime/byte_dot.h"
+#include "ram/runtime/isa.h"
 
 namespace ram {
 namespace {
@@ -133,6 +134,8 @@ AmxSupport Detect() {
     support.why_not = "the CPU has no AMX-BF16 and AMX-INT8";
   } else if (!HasVectorExtensions() || !HasByteDots()) {
     support.why_not = "the CPU lacks an AVX-512 extension (F, DQ, BW, VL, VBMI, BF16, VNNI, GFNI)";
+  } else if (!HasSimdLevel(SimdLevelOf("amx-bf16"))) {
+    support.why_not = "this build has no AVX-512 kernels, which tiles need beside them";
   } else if (!Has(Cpuid(1, 0).c, kOsxsave) ||
              (SavedState() & (kTiles | kAvx512)) != (kTiles | kAvx512)) {
     support.why_not = "the system does not save tiles when it switches threads";

@@ -455,7 +455,7 @@ bool TileAttention::PlaceStage(const AttendTask& task, uint64_t block, size_t ro
 std::unique_ptr<Attention> MakeAmxAttention(const std::string& isa, Precision precision) {
   RAM_CHECK(isa == "amx-f16" || isa == "amx-bf16");
   const AmxSupport& amx = DetectAmx();
-  if (!(isa == "amx-f16" ? amx.f16 : amx.bf16) || !HasSimdLevel(SimdLevelOf(isa))) return nullptr;
+  if (!(isa == "amx-f16" ? amx.f16 : amx.bf16)) return nullptr;
   return std::make_unique<TileAttention>(TileParts(TileFormat::kBf16, precision),
                                          MakeFmaAttention(SimdLevelOf(isa)));
 }

@@ -393,10 +393,9 @@ bool IsAmx(std::string_view isa) {
 // Null where this machine has no such tiles.
 std::unique_ptr<Engine> MakeAmxEngine(ThreadPool* pool, const std::string& isa,
                                       Precision precision) {
-  const std::string level = SimdLevelOf(isa);
-  if (!HasSimdLevel(level)) return nullptr;
   std::unique_ptr<Products> products = MakeAmxProducts(isa, precision);
   if (products == nullptr) return nullptr;
+  const std::string level = SimdLevelOf(isa);
   products = std::make_unique<TileProducts>(MakeFmaProducts(level, precision), std::move(products));
   std::unique_ptr<Attention> attention = MakeAmxAttention(isa, precision);
   if (attention == nullptr) attention = MakeFmaAttention(level);
@@ -413,10 +412,7 @@ std::vector<std::string> CpuInstructionSets() {
   std::vector<std::string> levels = SimdLevels();
   std::vector<std::string> tiles;
   for (const std::string_view isa : kAmxLevels) {
-    if (levels.front() == SimdLevelOf(isa) &&
-        MakeAmxProducts(std::string(isa), Precision::kF32) != nullptr) {
-      tiles.emplace_back(isa);
-    }
+    if (MakeAmxProducts(std::string(isa), Precision::kF32) != nullptr) tiles.emplace_back(isa);
   }
   levels.insert(levels.begin(), tiles.begin(), tiles.end());
   return levels;
@@ -442,8 +438,7 @@ Result<std::unique_ptr<Engine>> MakeCpuEngine(ThreadPool* pool, const CpuOptions
     auto engine = MakeAmxEngine(pool, isa, options.precision);
     if (engine != nullptr) return engine;
   }
-  const std::vector<std::string> levels = SimdLevels();
-  if (std::ranges::find(levels, isa) == levels.end()) {
+  if (!HasSimdLevel(isa)) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("instruction set {} is not available: the CPU or the system lacks it, "
                              "or it failed its self test; this machine has {}",
